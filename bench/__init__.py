@@ -1,0 +1,1 @@
+"""Benchmarks: Entrepot beside nginx (the limit) and other registries (the peers)."""

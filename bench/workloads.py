@@ -1,0 +1,160 @@
+"""The table of workloads: what each is called, what it counts, and who takes part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from bench import lifecycle, pulls, pushes
+from bench.measure import Sample
+from bench.servers import (
+    LIMIT,
+    OURS,
+    OURS_1K,
+    OURS_100K,
+    OURS_ACCEL,
+    OURS_HTPASSWD,
+    OURS_RELAXED,
+    PEER,
+    PEER_HTPASSWD,
+    Server,
+)
+from bench.settings import Settings
+from bench.yard import Yard
+
+
+@dataclass(frozen=True)
+class Workload:
+    """`unit` is what rate and CPU are counted in; every server of `servers` runs in each round.
+
+    A workload of the stage "alone" starts its own server and runs before all others, while
+    nothing else does.
+    """
+
+    name: str
+    title: str
+    unit: str
+    servers: tuple[str, ...]
+    run: Callable[[Yard, str, Settings], Sample]
+    stage: Literal["alone", "together"] = "together"
+    most_rounds: int | None = None
+
+
+def _served(run: Callable[[Server, Settings], Sample]) -> Callable[[Yard, str, Settings], Sample]:
+    """A workload against a server that the yard keeps running."""
+    return lambda yard, name, settings: run(yard.get(name), settings)
+
+
+_ALL = (OURS, PEER, LIMIT)
+_REGISTRIES = (OURS, PEER)
+_LISTS = (OURS_1K, OURS_100K)
+
+WORKLOADS = (
+    Workload(
+        "manifest-tag",
+        "manifest GET by tag, 32 connections",
+        "request",
+        _ALL,
+        _served(pulls.get_many(pulls.manifest_by_tag)),
+    ),
+    Workload(
+        "manifest-digest",
+        "manifest GET by digest, 32 connections",
+        "request",
+        _ALL,
+        _served(pulls.get_many(pulls.manifest_by_digest)),
+    ),
+    Workload(
+        "manifest-head",
+        "manifest HEAD by tag, 32 connections",
+        "request",
+        _ALL,
+        _served(pulls.head_many(pulls.manifest_by_tag)),
+    ),
+    Workload(
+        "blob-head",
+        "blob HEAD, 32 connections",
+        "request",
+        _ALL,
+        _served(pulls.head_many(pulls.small_blob)),
+    ),
+    Workload(
+        "blob-4k",
+        "4 KiB blob GET, 32 connections",
+        "request",
+        _ALL,
+        _served(pulls.get_many(pulls.small_blob)),
+    ),
+    Workload("blob-1m", "1 MiB blob GET, 16 connections", "MiB", _ALL, _served(pulls.pull_medium)),
+    Workload(
+        "blob-256m",
+        "256 MiB blob GET, one stream",
+        "MiB",
+        (OURS, OURS_ACCEL, PEER, LIMIT),
+        _served(pulls.pull_large),
+    ),
+    Workload(
+        "push-256m", "256 MiB blob, POST + PUT", "MiB", _REGISTRIES, _served(pushes.push_large)
+    ),
+    Workload(
+        "push-64m",
+        "64 MiB blob, POST + streamed PATCH + PUT",
+        "MiB",
+        _REGISTRIES,
+        _served(pushes.push_streamed),
+    ),
+    Workload(
+        "images",
+        "images of three 2 KiB layers and a config, 4 clients",
+        "image",
+        (OURS, OURS_RELAXED, PEER),
+        _served(pushes.push_images),
+    ),
+    Workload("chunks", "16 MiB in 1 MiB chunks", "MiB", _REGISTRIES, _served(pushes.push_chunks)),
+    Workload(
+        "htpasswd",
+        "manifest GET by tag with htpasswd (bcrypt cost 10), 32 connections",
+        "request",
+        (OURS, OURS_HTPASSWD, PEER_HTPASSWD),
+        _served(pulls.get_many(pulls.manifest_by_tag)),
+    ),
+    Workload(
+        "catalog-page",
+        "catalog page of 100 among 1,000 and 100,000 repositories",
+        "request",
+        _LISTS,
+        _served(pulls.one_by_one(pulls.catalog_pages)),
+    ),
+    Workload(
+        "tag-page",
+        "tag page of 100 among 1,000 and 100,000 tags",
+        "request",
+        _LISTS,
+        _served(pulls.one_by_one(pulls.tag_pages)),
+    ),
+    Workload(
+        "manifest-there",
+        "manifest GET by tag there",
+        "request",
+        _LISTS,
+        _served(pulls.one_by_one(pulls.manifests_there)),
+    ),
+    Workload(
+        "memory",
+        "memory idle, and more while 2 GiB are pushed and 2 GiB pulled",
+        "MiB",
+        _REGISTRIES,
+        lifecycle.measure_memory,
+        stage="alone",
+        most_rounds=1,
+    ),
+    Workload(
+        "start",
+        "start to ready with 1,000,000 manifests",
+        "start",
+        (OURS,),
+        lifecycle.measure_start,
+        stage="alone",
+    ),
+)

@@ -1,0 +1,1 @@
+"""Entrepot: a private registry for container images and OCI artifacts."""

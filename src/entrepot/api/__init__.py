@@ -1,0 +1,1 @@
+"""The HTTP surface: routes.py is the table of all there is."""

@@ -1,0 +1,234 @@
+"""Requests and responses, as the handlers see them."""
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping
+from functools import cached_property
+from typing import Any, Final
+from urllib.parse import parse_qs
+from uuid import uuid4
+
+import msgspec
+
+from entrepot.core.errors import ClientDisconnectedError, RequestTimeoutError
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+DRAIN: Final = 16 * 1_048_576
+"""Bytes of a refused request that are read and dropped, so that its client reads the answer."""
+
+AHEAD: Final = 16
+AHEAD_BYTES: Final = 1_048_576
+"""The most pieces of a body that are asked for before they are needed, and roughly their bytes.
+
+A body of known length comes in pieces as large as the server's buffer, so two of them are enough.
+"""
+
+_FORWARDED: Final = frozenset({b"forwarded", b"x-forwarded-proto", b"x-forwarded-host"})
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/+=-]{1,64}")
+
+
+class Request:
+    """One HTTP request. `path` is decoded; `actor` is the caller's name once that is known,
+    `received` the bytes of the body that were read."""
+
+    __slots__ = (
+        "__dict__",
+        "_by_name",
+        "_idle",
+        "_read",
+        "_receive",
+        "actor",
+        "headers",
+        "method",
+        "path",
+        "received",
+        "scope",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, *, idle: float) -> None:
+        self.scope = scope
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.headers: Headers = scope["headers"]
+        self._by_name: dict[bytes, bytes] = dict(self.headers)
+        self.actor: str | None = None
+        self._idle = idle
+        self._receive = receive
+        self._read = False
+        self.received = 0
+
+    def header(self, name: bytes) -> str | None:
+        """Return a header by its lower-case name; several lines are joined by commas."""
+        last = self._by_name.get(name)
+        if last is None:
+            return None
+        if len(self._by_name) == len(self.headers):
+            return last.decode("latin-1")
+        return b",".join(value for key, value in self.headers if key == name).decode("latin-1")
+
+    @cached_property
+    def query(self) -> dict[str, list[str]]:
+        """The parameters of the query, each with all its values."""
+        text: str = self.scope["query_string"].decode("latin-1")
+        return parse_qs(text, keep_blank_values=True) if text else {}
+
+    @property
+    def forwarded(self) -> bool:
+        """Whether a proxy in front says how the client addressed it."""
+        return not _FORWARDED.isdisjoint(self._by_name)
+
+    def parameter(self, name: str) -> str | None:
+        """Return the first value of a query parameter, or None."""
+        return self.query[name][0] if name in self.query else None
+
+    @cached_property
+    def content_length(self) -> int | None:
+        """The bytes that the client announced, or None for a body that ends when it ends."""
+        text = self.header(b"content-length")
+        return int(text) if text is not None and text.isascii() and text.isdigit() else None
+
+    @cached_property
+    def id(self) -> str:
+        """The id by which logs and answers name this request: the caller's, or a new one."""
+        given = self.header(b"x-request-id")
+        return given if given and _REQUEST_ID.fullmatch(given) else uuid4().hex
+
+    @property
+    def client(self) -> str:
+        """The address of the peer, empty if it has none (a Unix socket)."""
+        peer = self.scope.get("client")
+        return peer[0].removeprefix("::ffff:") if peer else ""
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """Give the body in the pieces in which it arrives.
+
+        Docker sends pieces of 32 KiB, and to wait for each would cost far more than to handle it:
+        several are asked for at once. The server answers in the order of asking.
+
+        Raises:
+            ClientDisconnectedError: the client went away before the end.
+            RequestTimeoutError: nothing arrived for the idle timeout.
+        """
+        self._read = True
+        rest = self.content_length
+        asked: deque[Awaitable[Message]] = deque()
+        ahead = 1
+        patience = _Patience(self._idle)
+        try:
+            while rest is None or rest > 0:
+                while len(asked) < ahead:
+                    asked.append(self._receive())
+                message = await self._next(asked.popleft(), patience)
+                data = message.get("body", b"")
+                if data:
+                    self.received += len(data)
+                    ahead = min(AHEAD_BYTES // len(data) + 1, AHEAD) if rest is None else 2
+                    yield data
+                if rest is not None:
+                    rest -= len(data)
+                if not message.get("more_body", False):
+                    return
+        finally:
+            patience.end()
+            for unused in asked:
+                if isinstance(unused, Coroutine):
+                    unused.close()
+
+    async def _next(self, asked: Awaitable[Message], patience: "_Patience") -> Message:
+        with patience:
+            message = await asked
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnectedError("the client went away")
+        return message
+
+    async def drain(self) -> None:
+        """Read and drop what is left of a body that nobody wanted, if it is not too much."""
+        if self._read or self.method in {"GET", "HEAD", "DELETE"} or self.header(b"expect"):
+            return
+        dropped = 0
+        try:
+            async for data in self.body():
+                dropped += len(data)
+                if dropped > DRAIN:
+                    return
+        except (ClientDisconnectedError, RequestTimeoutError):
+            return
+
+    async def disconnected(self) -> None:
+        """Return when the client has gone, or has its whole answer."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+
+class _Patience:
+    """Ends a wait that takes longer than `seconds`, by one timer for all the waits of a body:
+    `asyncio.timeout` would make a timer for each, and cost as much as the wait itself.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._loop = asyncio.get_running_loop()
+        self._since = self._loop.time()
+        self._waiting: asyncio.Task[object] | None = None
+        self._expired = False
+        self._timer = self._loop.call_later(seconds, self._look)
+
+    def __enter__(self) -> None:
+        self._since = self._loop.time()
+        self._waiting = asyncio.current_task()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        waiting, self._waiting = self._waiting, None
+        if self._expired and waiting is not None and kind is asyncio.CancelledError:
+            self._expired = False
+            waiting.uncancel()
+            raise RequestTimeoutError({"seconds": self._seconds}) from None
+
+    def _look(self) -> None:
+        left = self._seconds - (self._loop.time() - self._since)
+        if self._waiting is not None and left <= 0:
+            self._expired = True
+            self._waiting.cancel()
+        else:
+            self._timer = self._loop.call_later(max(left, 1.0), self._look)
+
+    def end(self) -> None:
+        """Stop watching."""
+        self._timer.cancel()
+
+
+class Response:
+    """One answer: a body in one piece, or in pieces whose lengths add up to `content-length`."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(
+        self, status: int, headers: Headers, body: bytes | AsyncIterator[bytes] = b""
+    ) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+
+def json_response(
+    status: int,
+    content: object,
+    *,
+    headers: Headers | None = None,
+    kind: bytes = b"application/json",
+) -> Response:
+    """Return `content` as JSON."""
+    body = msgspec.json.encode(content, enc_hook=str)
+    fixed = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
+    return Response(status, fixed + (headers or []), body)
+
+
+def empty_response(status: int, headers: Headers) -> Response:
+    """Return an answer without a body."""
+    return Response(status, [*headers, (b"content-length", b"0")])

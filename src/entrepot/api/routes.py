@@ -1,0 +1,157 @@
+"""THE table of routes: every method and path, the action it needs, and what answers it."""
+
+from collections.abc import Awaitable, Callable
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from entrepot.api import blobs, discovery, manifests, probes, uploads
+from entrepot.api.http import Response
+from entrepot.core.access import Action
+
+Handler = Callable[..., Awaitable[Response]]
+
+
+class Route(NamedTuple):
+    """One line of the table.
+
+    `{name}` in a path is a repository and may hold slashes, every other field is one segment; the
+    handler gets them in order after the context and the request. `label` is `registry:2`'s name
+    for the handler, in metrics.
+    """
+
+    method: str
+    path: str
+    action: Action
+    handler: Handler
+    label: str
+
+
+TABLE: Final = (
+    Route("GET", "/", Action.PROBE, probes.root, "base"),
+    Route("GET", "/livez", Action.PROBE, probes.live, "livez"),
+    Route("GET", "/readyz", Action.PROBE, probes.ready, "readyz"),
+    Route("GET", "/metrics", Action.OBSERVE, probes.metrics, "metrics"),
+    Route("GET", "/v2", Action.PROBE, probes.to_base, "base"),
+    Route("GET", "/v2/", Action.CONNECT, probes.base, "base"),
+    Route("GET", "/v2/_catalog", Action.LIST, discovery.get_catalog, "catalog"),
+    Route("GET", "/v2/{name}/tags/list", Action.PULL, discovery.get_tags, "tags"),
+    Route(
+        "GET", "/v2/{name}/referrers/{digest}", Action.PULL, discovery.get_referrers, "referrers"
+    ),
+    Route(
+        "GET", "/v2/{name}/manifests/{reference}", Action.PULL, manifests.get_manifest, "manifest"
+    ),
+    Route(
+        "PUT", "/v2/{name}/manifests/{reference}", Action.PUSH, manifests.put_manifest, "manifest"
+    ),
+    Route(
+        "DELETE",
+        "/v2/{name}/manifests/{reference}",
+        Action.DELETE,
+        manifests.delete_manifest,
+        "manifest",
+    ),
+    Route("HEAD", "/v2/{name}/blobs/{digest}", Action.PULL, blobs.head_blob, "blob"),
+    Route("GET", "/v2/{name}/blobs/{digest}", Action.PULL, blobs.get_blob, "blob"),
+    Route("DELETE", "/v2/{name}/blobs/{digest}", Action.DELETE, blobs.delete_blob, "blob"),
+    Route("POST", "/v2/{name}/blobs/uploads/", Action.PUSH, uploads.post_upload, "blob_upload"),
+    Route("POST", "/v2/{name}/blobs/uploads", Action.PUSH, uploads.post_upload, "blob_upload"),
+    Route(
+        "GET",
+        "/v2/{name}/blobs/uploads/{upload}",
+        Action.PUSH,
+        uploads.get_upload,
+        "blob_upload_chunk",
+    ),
+    Route(
+        "PATCH",
+        "/v2/{name}/blobs/uploads/{upload}",
+        Action.PUSH,
+        uploads.patch_upload,
+        "blob_upload_chunk",
+    ),
+    Route(
+        "PUT",
+        "/v2/{name}/blobs/uploads/{upload}",
+        Action.PUSH,
+        uploads.put_upload,
+        "blob_upload_chunk",
+    ),
+    Route(
+        "DELETE",
+        "/v2/{name}/blobs/uploads/{upload}",
+        Action.PUSH,
+        uploads.delete_upload,
+        "blob_upload_chunk",
+    ),
+)
+
+
+_PROBES: Final = ("/livez", "/readyz", "/metrics")
+"""Found without the prefix, too: whoever asks for them asks this server and no proxy."""
+
+_REPOSITORY: Final = "/v2/{name}/"
+
+
+class Match(NamedTuple):
+    """The routes of a path by method, and the fields that the path holds."""
+
+    routes: dict[str, Route]
+    fields: tuple[str, ...]
+
+
+class Router:
+    """Finds the line of the table for a path that begins with `prefix` ("" or "/…").
+
+    Paths with a repository are told apart by their last segments, so that a repository may be
+    called `a/manifests/b` and a tag `list`.
+    """
+
+    def __init__(self, table: tuple[Route, ...] = TABLE, *, prefix: str = "") -> None:
+        self._prefix = prefix
+        self._fixed: dict[str, dict[str, Route]] = {}
+        self._tails: dict[tuple[str | None, ...], dict[str, Route]] = {}
+        for route in table:
+            if route.path.startswith(_REPOSITORY):
+                routes = self._tails.setdefault(_tail(route.path), {})
+            else:
+                routes = self._fixed.setdefault(route.path, {})
+            routes[route.method] = route
+        for routes in (*self._fixed.values(), *self._tails.values()):
+            if "GET" in routes:
+                routes.setdefault("HEAD", routes["GET"])
+        self.match = lru_cache(maxsize=4096)(self._match)
+        """Return the routes for a path, or None if there is none."""
+
+    def _match(self, path: str) -> Match | None:
+        if path in _PROBES and path in self._fixed:
+            return Match(self._fixed[path], ())
+        if not path.startswith(self._prefix):
+            return None
+        path = path[len(self._prefix) :]
+        if path in self._fixed:
+            return Match(self._fixed[path], ())
+        if not path.startswith("/v2/"):
+            return None
+        segments = path.removeprefix("/v2/").split("/")
+        for length in (3, 2):
+            name, tail = "/".join(segments[:-length]), segments[-length:]
+            if name:
+                found = self._find(name, tail)
+                if found is not None:
+                    return found
+        return None
+
+    def _find(self, name: str, tail: list[str]) -> Match | None:
+        """Look for routes that end in these very segments, or in a field in place of the last."""
+        routes = self._tails.get(tuple(tail))
+        if routes is not None:
+            return Match(routes, (name,))
+        routes = self._tails.get((*tail[:-1], None)) if tail[-1] else None
+        return Match(routes, (name, tail[-1])) if routes is not None else None
+
+
+def _tail(path: str) -> tuple[str | None, ...]:
+    """Return the segments behind the repository, with None for a field."""
+    segments = path.removeprefix(_REPOSITORY).split("/")
+    return tuple(None if segment.startswith("{") else segment for segment in segments)

@@ -1,0 +1,331 @@
+"""The composition root: a configuration becomes an application. Concrete drivers are named here."""
+
+import asyncio
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from secrets import token_hex
+from typing import Final
+
+import structlog
+
+from entrepot.api.asgi import Application
+from entrepot.api.context import Context, Limits
+from entrepot.api.http import Headers, Request
+from entrepot.api.links import Links
+from entrepot.api.routes import Router
+from entrepot.config import Config, ConfigError, Problem
+from entrepot.core.access import Action
+from entrepot.db import Transaction
+from entrepot.db.migrate import migrate
+from entrepot.db.settings import ensure_setting
+from entrepot.db.sqlite import SqliteDatabase
+from entrepot.health import HealthBoard
+from entrepot.identity import Authenticator
+from entrepot.identity.anonymous import Anonymous
+from entrepot.identity.htpasswd import Htpasswd
+from entrepot.identity.users import create_users_file
+from entrepot.services.maintenance import Upkeep, recover
+from entrepot.services.push import ManifestRules
+from entrepot.services.stores import Stores
+from entrepot.services.uploads import Uploads
+from entrepot.storage import StorageError
+from entrepot.storage.durable import sync_files
+from entrepot.storage.filesystem import FilesystemStore
+from entrepot.storage.memory import MemoryStore
+from entrepot.telemetry import Access, AccessLog, Metrics
+
+_THREADS: Final = 16
+"""Threads of a worker that hash, write and wait for the disk."""
+
+_PROBE: Final = ".entrepot-health"
+
+_log = structlog.get_logger("entrepot.app")
+
+
+def prepare(config: Config) -> None:
+    """Do what must be done once before any worker starts: bring the index to the present schema,
+    make sure of blobs that were not yet durable, and create a missing htpasswd file.
+
+    Raises:
+        EntrepotError: the registry can't start, with what to do about it.
+    """
+    if config.auth.htpasswd is not None:
+        create_users_file(Path(config.auth.htpasswd.path))
+    if config.storage.driver == "filesystem":
+        _prepare_directory(config.storage.root)
+        _look_for_repositories(config.storage.root)
+        migrate(_index_path(config))
+        asyncio.run(_recover(config))
+
+
+def build(config: Config, *, health: HealthBoard, metrics: Path) -> Application:
+    """Return the registry that `config` describes, as an ASGI application for one process.
+
+    `health` is shared by all processes of the server, and so is the directory `metrics`.
+    """
+    runtime = _Runtime(config, health, Metrics(metrics))
+    return Application(
+        router=Router(prefix=config.http.path_prefix),
+        authenticator=runtime.authenticator,
+        metrics=runtime.metrics,
+        refused=_refused(config),
+        headers=_headers(config),
+        access_log=runtime.log_access if runtime.access else None,
+        startup=runtime.start,
+        shutdown=runtime.stop,
+    )
+
+
+def storage_check(config: Config) -> Callable[[], None]:
+    """Return what raises `EntrepotError` if the storage can't be read or, unless the registry is
+    read-only, written.
+    """
+
+    def check() -> None:
+        probe = config.storage.root / _PROBE
+        try:
+            if config.storage.maintenance.readonly.enabled:
+                next(config.storage.root.iterdir(), None)
+            else:
+                probe.write_bytes(b"")
+                probe.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"{error.strerror}: {error.filename}") from error
+
+    return check if config.storage.driver == "filesystem" else lambda: None
+
+
+class _Runtime:
+    """What lives as long as a worker."""
+
+    def __init__(self, config: Config, health: HealthBoard, metrics: Metrics) -> None:
+        self._config = config
+        self._health = health
+        self.metrics = metrics
+        self.authenticator = _authenticator(config, metrics)
+        self.access = None if config.log.accesslog.disabled else AccessLog(config.log)
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="storage")
+        self._temporary: Path | None = None
+        self._index: SqliteDatabase | None = None
+        self._upkeep: asyncio.Task[None] | None = None
+
+    async def start(self) -> Context:
+        """Open the stores in the running event loop."""
+        config = self._config
+        stores = self._stores()
+        secret = config.http.secret or await _secret(stores)
+        uploads = Uploads(stores, key=secret.encode())
+        if not config.storage.maintenance.readonly.enabled:
+            self._upkeep = asyncio.create_task(self._upkeep_of(stores).run())
+        limits = config.http.limits
+        return Context(
+            stores=stores,
+            uploads=uploads,
+            links=Links(
+                host=config.http.host,
+                prefix=config.http.path_prefix,
+                relative=config.http.relativeurls,
+            ),
+            limits=Limits(
+                manifest=limits.manifestsize,
+                headers=limits.headersize,
+                idle=limits.idletimeout,
+                requests=limits.concurrency,
+                catalog_page=config.catalog.maxentries,
+                tags_page=config.tags.maxtags,
+            ),
+            rules=_manifest_rules(config),
+            accelerate=config.http.accelprefix if config.http.accel else None,
+            health=self._health,
+            metrics=self.metrics,
+        )
+
+    async def stop(self) -> None:
+        """Finish what was begun, and close the stores."""
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._upkeep
+        if self._index is not None:
+            await self._index.close()
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+        self._threads.shutdown()
+        if self.access is not None:
+            self.access.close()
+        if isinstance(self.authenticator, Htpasswd):
+            self.authenticator.close()
+        self.metrics.close()
+
+    def log_access(self, request: Request, status: int, seconds: float, sent: int) -> None:
+        """Write a line of the access log, if there is one."""
+        if self.access is None:
+            return
+        self.access.access(
+            Access(
+                client=request.client,
+                method=request.method,
+                path=request.path,
+                query=request.scope["query_string"].decode("latin-1"),
+                protocol=request.scope["http_version"],
+                status=status,
+                request_bytes=request.received,
+                response_bytes=sent,
+                seconds=seconds,
+                request_id=request.id,
+                user=request.actor or "",
+                user_agent=request.header(b"user-agent") or "",
+                referer=request.header(b"referer") or "",
+            )
+        )
+
+    def _stores(self) -> Stores:
+        if self._config.storage.driver == "inmemory":
+            self._temporary = Path(tempfile.mkdtemp(prefix="entrepot-index-"))
+            path = self._temporary / "index.sqlite3"
+            migrate(path)
+            memory = MemoryStore()
+            self._index = SqliteDatabase(path, durable=False, committed=self.metrics.index_commit)
+            return Stores(self._index, memory, memory, _now)
+        self._index = SqliteDatabase(
+            _index_path(self._config),
+            durable=self._config.storage.durability == "full",
+            committed=self.metrics.index_commit,
+        )
+        store = _filesystem(self._config, self._threads, self.metrics)
+        return Stores(self._index, store, store, _now)
+
+    def _upkeep_of(self, stores: Stores) -> Upkeep:
+        purging = self._config.storage.maintenance.uploadpurging
+        place = self._temporary or self._config.storage.root / "entrepot"
+        return Upkeep(
+            stores=stores,
+            lock=place / "upkeep.lock",
+            purge_every=purging.interval if purging.enabled else None,
+            purge_age=purging.age,
+            purge_dry_run=purging.dryrun,
+            metrics=self.metrics,
+        )
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
+
+
+def _index_path(config: Config) -> Path:
+    url = config.database_url()
+    scheme, _, path = url.partition("://")
+    if scheme != "sqlite":
+        problem = "database.url: this version keeps its index in SQLite: use sqlite:///PATH"
+        raise ConfigError([Problem(problem)])
+    return Path("/" + path.lstrip("/"))
+
+
+def _prepare_directory(root: Path) -> None:
+    try:
+        (root / "entrepot").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            [
+                Problem(
+                    f"storage.filesystem.rootdirectory: {root}: {error.strerror}; "
+                    "create it and let the user that runs the registry write to it"
+                )
+            ]
+        ) from error
+
+
+def _look_for_repositories(root: Path) -> None:
+    """Say that repositories which `registry:2` left here are not served."""
+    found = root / "docker" / "registry" / "v2" / "repositories"
+    if found.is_dir():
+        _log.warning(
+            "repositories of registry:2 are not taken over yet; copy them with skopeo sync",
+            path=str(found),
+        )
+
+
+def _filesystem(config: Config, threads: ThreadPoolExecutor, metrics: Metrics) -> FilesystemStore:
+    return FilesystemStore(
+        config.storage.root,
+        threads=threads,
+        sync_files=sync_files if config.storage.durability == "full" else None,
+        observe=lambda action, seconds: metrics.storage_action("filesystem", action, seconds),
+    )
+
+
+async def _recover(config: Config) -> None:
+    with ThreadPoolExecutor(_THREADS) as threads:
+        index = SqliteDatabase(_index_path(config))
+        try:
+            store = FilesystemStore(config.storage.root, threads=threads)
+            stores = Stores(index, store, store, _now)
+            await _secret(stores)
+            for digest in await recover(stores, boot=_boot()):
+                _log.error("blob was lost when the power went; push the image again", digest=digest)
+        finally:
+            await index.close()
+
+
+def _boot() -> str:
+    """Return what names this run of the machine, or something new if nothing does."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return token_hex(16)
+
+
+async def _secret(stores: Stores) -> str:
+    """Return the key that signs upload states, the same for every process on this index."""
+    new = token_hex(32)
+
+    async def work(transaction: Transaction) -> str:
+        return await ensure_setting(transaction, "http.secret", default=new)
+
+    return await stores.index.write(work)
+
+
+def _authenticator(config: Config, metrics: Metrics) -> Authenticator:
+    htpasswd = config.auth.htpasswd
+    if htpasswd is None:
+        return Anonymous()
+    return Htpasswd(Path(htpasswd.path), realm=htpasswd.realm, metrics=metrics)
+
+
+def _refused(config: Config) -> dict[Action, str]:
+    """Return the actions that the configuration rules out, with the reason."""
+    if config.storage.maintenance.readonly.enabled:
+        reason = "the registry is read-only for maintenance"
+        return {Action.PUSH: reason, Action.DELETE: reason}
+    if not config.storage.delete.enabled:
+        return {Action.DELETE: "deleting is disabled by storage.delete.enabled"}
+    return {}
+
+
+def _headers(config: Config) -> Headers:
+    return [
+        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        for name, values in config.http.headers.items()
+        for value in values
+    ]
+
+
+def _manifest_rules(config: Config) -> ManifestRules:
+    if config.validation.disabled:
+        return ManifestRules()
+    urls, indexes = config.validation.manifests.urls, config.validation.manifests.indexes
+    platforms = None
+    if indexes.platforms != "all":
+        listed = indexes.platformlist if indexes.platforms == "list" else ()
+        platforms = frozenset((entry.os, entry.architecture) for entry in listed)
+    return ManifestRules(
+        allow=tuple(re.compile(pattern) for pattern in urls.allow),
+        deny=tuple(re.compile(pattern) for pattern in urls.deny),
+        platforms=platforms,
+    )

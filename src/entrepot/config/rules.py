@@ -1,0 +1,153 @@
+"""What must fit together in a configuration whose single values are right."""
+
+import re
+from collections.abc import Iterator, Mapping
+from urllib.parse import urlsplit
+
+from entrepot.config.errors import ConfigError, Notice, Origin, Problem
+from entrepot.config.nodes import printable
+from entrepot.config.schema import Config
+from entrepot.config.schema_storage import DRIVERS
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VERIFYING = ("", "verify-client-cert-if-given", "require-and-verify-client-cert")
+
+
+def broken_rules(config: Config, origins: Mapping[str, Origin]) -> list[Problem]:
+    """Everything that doesn't fit together, with the origin of the key that it is about."""
+    checks = (_storage, _auth, _database, _addresses, _urls, _tls, _headers, _validation, _accel)
+    return [
+        Problem(f"{key}: {message}", _nearest(key, origins))
+        for check in checks
+        for key, message in check(config)
+    ]
+
+
+def without_effect(config: Config, origins: Mapping[str, Origin]) -> list[Notice]:
+    """Values that are right, and have no effect beside the others."""
+    storage, http, indexes = config.storage, config.http, config.validation.manifests.indexes
+    found = []
+    if storage.inmemory is not None and http.workers > 1:
+        found.append(("http.workers", "the memory driver has one process"))
+    if http.debug.prometheus.enabled and not http.debug.addr:
+        found.append(("http.debug.prometheus", "no effect without http.debug.addr"))
+    if http.tls.minimumtls and not http.tls.enabled:
+        found.append(("http.tls.minimumtls", "no effect without http.tls.certificate"))
+    if indexes.platformlist and indexes.platforms != "list":
+        key = "validation.manifests.indexes.platformlist"
+        found.append((key, "no effect without platforms: list"))
+    return [Notice(key, message, _nearest(key, origins)) for key, message in found]
+
+
+def _nearest(key: str, origins: Mapping[str, Origin]) -> Origin:
+    """The origin of the key, else of the section that it would stand in."""
+    while key and key not in origins:
+        key = key.rpartition(".")[0]
+    return origins.get(key, Origin())
+
+
+def _storage(config: Config) -> Iterator[tuple[str, str]]:
+    given = [name for name in DRIVERS if getattr(config.storage, name) is not None]
+    if len(given) > 1:
+        message = (
+            f"multiple storage drivers specified: {', '.join(given)}; keep one of them "
+            f"(REGISTRY_STORAGE={given[-1]} replaces the file's)"
+        )
+        yield "storage", message
+    files = config.storage.filesystem
+    if files is not None and not files.rootdirectory:
+        yield "storage.filesystem.rootdirectory", "found an empty text, expected a path"
+
+
+def _auth(config: Config) -> Iterator[tuple[str, str]]:
+    kinds = ("none", "htpasswd", "silly", "token")
+    given = [name for name in kinds if getattr(config.auth, name) is not None]
+    if len(given) > 1:
+        yield "auth", f"must provide exactly one type, found {', '.join(given)}"
+
+
+def _database(config: Config) -> Iterator[tuple[str, str]]:
+    url = config.database.url
+    if url and not re.fullmatch(r"sqlite:////[^?#]*[^?#/]", url):
+        message = "expected sqlite:////path/to/file; other databases are not supported yet"
+        yield "database.url", message
+
+
+def _addresses(config: Config) -> Iterator[tuple[str, str]]:
+    if config.http.net == "unix" and not config.http.addr.startswith("/"):
+        yield "http.addr", "with net: unix expected the absolute path of a socket"
+    for listen in (config.http.listen, config.http.debug_listen):
+        try:
+            listen()
+        except ConfigError as error:
+            for problem in error.problems:
+                key, _, message = problem.message.partition(": ")
+                yield key, message
+
+
+def _urls(config: Config) -> Iterator[tuple[str, str]]:
+    host = config.http.host
+    if host and not _is_http_url(host):
+        yield "http.host", "expected a URL such as https://registry.example.com"
+    if any(c in config.http.prefix for c in "?#% \t\r\n") or "//" in config.http.prefix:
+        yield "http.prefix", "expected a path such as /hub/"
+    if not config.http.debug.prometheus.path.startswith("/"):
+        yield "http.debug.prometheus.path", "expected a path such as /metrics"
+    for index, check in enumerate(config.health.http):
+        if not _is_http_url(check.uri):
+            yield f"health.http[{index}].uri", "expected a URL such as http://example.com/health"
+
+
+def _is_http_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _tls(config: Config) -> Iterator[tuple[str, str]]:
+    tls = config.http.tls
+    if tls.certificate and not tls.key:
+        yield "http.tls", "certificate is given without key"
+    if tls.key and not tls.certificate:
+        yield "http.tls", "key is given without certificate"
+    if tls.clientcas and not tls.certificate:
+        yield "http.tls.clientcas", "client certificates need TLS: give certificate and key"
+    if tls.clientauth and not tls.clientcas:
+        yield "http.tls.clientauth", "client certificates need clientcas"
+    if tls.clientauth not in _VERIFYING:
+        wanted = " or ".join(_VERIFYING[1:])
+        message = f"unverified client certificates are not supported; expected {wanted}"
+        yield "http.tls.clientauth", message
+
+
+def _headers(config: Config) -> Iterator[tuple[str, str]]:
+    for name, values in config.http.headers.items():
+        key = f"http.headers.{printable(name)}"
+        if not _HEADER_NAME.fullmatch(name):
+            yield key, "not a name of a header"
+        if any(not v.isprintable() or not _is_latin(v) for v in values):
+            yield key, "a value has characters that no header may have"
+
+
+def _is_latin(text: str) -> bool:
+    return all(ord(character) < 256 for character in text)
+
+
+def _validation(config: Config) -> Iterator[tuple[str, str]]:
+    urls = config.validation.manifests.urls
+    for name, patterns in (("allow", urls.allow), ("deny", urls.deny)):
+        for index, pattern in enumerate(patterns):
+            try:
+                re.compile(pattern)
+            except (re.error, OverflowError, RecursionError) as error:
+                key = f"validation.manifests.urls.{name}[{index}]"
+                yield key, f"not a regular expression: {error}"
+
+
+def _accel(config: Config) -> Iterator[tuple[str, str]]:
+    if config.http.accel and config.storage.inmemory is not None:
+        yield "http.accel", "needs the filesystem driver"
+    if not config.http.accelprefix.startswith("/"):
+        yield "http.accelprefix", "expected a path such as /_blobs/"

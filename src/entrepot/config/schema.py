@@ -1,0 +1,265 @@
+"""The configuration: every key, its type, its default and what it is for.
+
+Attributes are named like the YAML keys. Keys of registry:2 and registry:3 that this version can't
+honour are here as well (see `entrepot.config.honoured`), so that they are recognised and named.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from msgspec import Struct
+
+from entrepot.config.about import Duration, LogLevel, about
+from entrepot.config.schema_foreign import (
+    Compatibility,
+    LogHook,
+    Middleware,
+    Notifications,
+    Policy,
+    Proxy,
+    Redis,
+    Reporting,
+    SillyAuth,
+    TokenAuth,
+)
+from entrepot.config.schema_http import Http
+from entrepot.config.schema_storage import Filesystem, Storage
+
+MOST_DEFAULT_WORKERS = 8
+"""Worker processes that `http.workers: 0` starts at most."""
+
+
+class AccessLog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The access log."""
+
+    disabled: Annotated[bool, about("Write no access log.")] = False
+    format: Annotated[
+        Literal["text", "json"],
+        about("Form of the access log: lines of text, or JSON in Elastic Common Schema."),
+    ] = "json"
+
+
+class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The logs, written to standard output and standard error."""
+
+    accesslog: Annotated[AccessLog, about("The access log.")] = AccessLog()
+    level: Annotated[LogLevel, about("The least severe level that is logged.")] = "info"
+    formatter: Annotated[
+        Literal["ecs", "json", "logstash", "text"],
+        about(
+            "Form of the application log: `ecs` is JSON in Elastic Common Schema, `json` and "
+            "`logstash` have registry:2's field names, `text` is for people."
+        ),
+    ] = "ecs"
+    fields: Annotated[
+        Mapping[str, Any], about("Fields added to every line, such as `service: registry`.")
+    ] = {}
+    hooks: Annotated[tuple[LogHook, ...], about("Mail sent when something is logged.")] = ()
+    reportcaller: Annotated[bool, about("Log the calling function with every line.")] = False
+
+
+class Htpasswd(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Users and bcrypt passwords in a file of Apache's htpasswd form."""
+
+    realm: Annotated[str, about("The realm named in the challenge.", needs=True)] = ""
+    path: Annotated[
+        str,
+        about(
+            "The htpasswd file. It is reread when it changes; if it doesn't exist it is created "
+            "with the user `docker` and a random password, which is logged.",
+            needs=True,
+        ),
+    ] = ""
+
+
+class NoAuth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """No authentication: everybody may do everything."""
+
+
+class Auth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who may use the registry. At most one of the keys is given."""
+
+    none: Annotated[NoAuth | None, about("Everybody may do everything.")] = None
+    htpasswd: Annotated[Htpasswd | None, about("Users in an htpasswd file.")] = None
+    silly: Annotated[SillyAuth | None, about("Accept any Authorization header.")] = None
+    token: Annotated[TokenAuth | None, about("Bearer tokens of a token server.")] = None
+
+    @property
+    def type(self) -> Literal["none", "htpasswd"]:
+        """Which authenticator is configured."""
+        return "htpasswd" if self.htpasswd is not None else "none"
+
+
+class StorageDriverCheck(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A periodic check that the storage answers."""
+
+    enabled: Annotated[bool, about("Check the storage periodically.")] = False
+    interval: Annotated[Duration, about("Time between two checks.", minimum=0)] = 10.0
+    threshold: Annotated[
+        int, about("Failures in a row after which the registry is unhealthy.", minimum=0)
+    ] = 0
+
+
+class FileCheck(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The registry is unhealthy while a file exists."""
+
+    file: Annotated[str, about("Path of the file.", needs=True)] = ""
+    interval: Annotated[Duration, about("Time between two checks.", minimum=0)] = 10.0
+    threshold: Annotated[
+        int, about("Failures in a row after which the registry is unhealthy.", minimum=0)
+    ] = 0
+
+
+class HttpCheck(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The registry is unhealthy while a URI doesn't answer as expected."""
+
+    uri: Annotated[str, about("The URI, asked with HEAD.", masked="url", needs=True)] = ""
+    headers: Annotated[
+        Mapping[str, tuple[str, ...]], about("Headers sent with the request.", masked="all")
+    ] = {}
+    statuscode: Annotated[int, about("The status that is expected.", minimum=0)] = 200
+    timeout: Annotated[
+        Duration, about("Time after which the request has failed; 0 is no limit.", minimum=0)
+    ] = 0.0
+    interval: Annotated[Duration, about("Time between two checks.", minimum=0)] = 10.0
+    threshold: Annotated[
+        int, about("Failures in a row after which the registry is unhealthy.", minimum=0)
+    ] = 0
+
+
+class TcpCheck(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The registry is unhealthy while a TCP address can't be reached."""
+
+    addr: Annotated[str, about("`host:port` to connect to.", needs=True)] = ""
+    timeout: Annotated[
+        Duration, about("Time after which connecting has failed; 0 is no limit.", minimum=0)
+    ] = 0.0
+    interval: Annotated[Duration, about("Time between two checks.", minimum=0)] = 10.0
+    threshold: Annotated[
+        int, about("Failures in a row after which the registry is unhealthy.", minimum=0)
+    ] = 0
+
+
+class Health(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Checks that take the registry out of service while they fail."""
+
+    storagedriver: Annotated[StorageDriverCheck, about("The storage.")] = StorageDriverCheck()
+    file: Annotated[tuple[FileCheck, ...], about("Files.", variable="FILECHECKERS")] = ()
+    http: Annotated[tuple[HttpCheck, ...], about("HTTP URIs.", variable="HTTPCHECKERS")] = ()
+    tcp: Annotated[tuple[TcpCheck, ...], about("TCP addresses.", variable="TCPCHECKERS")] = ()
+
+
+class Catalog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The catalog, `/v2/_catalog`."""
+
+    maxentries: Annotated[
+        int, about("Repositories on one page at most; 0 or less is the default.")
+    ] = 1000
+
+
+class Tags(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The list of tags, `/v2/<name>/tags/list`."""
+
+    maxtags: Annotated[int, about("Tags on one page at most; 0 or less is the default.")] = 1000
+
+
+class UrlRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Rules for the `urls` of layers in manifests."""
+
+    allow: Annotated[
+        tuple[str, ...], about("Regular expressions of which each URL must match one.")
+    ] = ()
+    deny: Annotated[
+        tuple[str, ...], about("Regular expressions of which no URL may match one.")
+    ] = ()
+
+
+class Platform(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A platform of an image index."""
+
+    os: Annotated[str, about("The operating system, such as `linux`.", needs=True)] = ""
+    architecture: Annotated[str, about("The processor, such as `amd64`.", needs=True)] = ""
+
+
+class IndexRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which images of an index must exist when the index is pushed."""
+
+    platforms: Annotated[
+        Literal["all", "none", "list"], about("All of them, none, or those of `platformlist`.")
+    ] = "all"
+    platformlist: Annotated[tuple[Platform, ...], about("The platforms of `list`.")] = ()
+
+
+class ManifestRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is checked in pushed manifests."""
+
+    urls: Annotated[UrlRules, about("URLs of layers.")] = UrlRules()
+    indexes: Annotated[IndexRules, about("Image indexes and manifest lists.")] = IndexRules()
+
+
+class Validation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is checked when something is pushed."""
+
+    enabled: Annotated[
+        bool | None, about("The old form of `disabled`, with the opposite meaning.")
+    ] = None
+    disabled: Annotated[bool, about("Check nothing beyond the specification.")] = False
+    manifests: Annotated[ManifestRules, about("Manifests.")] = ManifestRules()
+
+
+class Database(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The index of everything that is stored."""
+
+    url: Annotated[
+        str,
+        about(
+            "Where the index is, as `sqlite:////path/to/file`; empty is the SQLite file "
+            "`entrepot/index.sqlite3` below the root directory of the storage.",
+            masked="url",
+        ),
+    ] = ""
+
+
+class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole configuration."""
+
+    version: Annotated[str, about("Version of the file's form; always `0.1`.")] = "0.1"
+    log: Annotated[Log, about("Logs.")] = Log()
+    loglevel: Annotated[LogLevel | None, about("The old name of `log.level`.")] = None
+    storage: Annotated[
+        Storage, about("Where blobs are kept, and what may be done with them.", names_choice=True)
+    ] = Storage(filesystem=Filesystem())
+    database: Annotated[Database, about("The index.")] = Database()
+    auth: Annotated[Auth, about("Who may use the registry.", names_choice=True)] = Auth()
+    http: Annotated[Http, about("The HTTP server.")] = Http()
+    health: Annotated[Health, about("Health checks.")] = Health()
+    catalog: Annotated[Catalog, about("The catalog.")] = Catalog()
+    tags: Annotated[Tags, about("The list of tags.")] = Tags()
+    validation: Annotated[Validation, about("What is checked in pushes.")] = Validation()
+    middleware: Annotated[
+        Mapping[str, tuple[Middleware, ...]], about("registry:2's plug-ins, by where they act.")
+    ] = {}
+    reporting: Annotated[Reporting | None, about("Error reporting services.")] = None
+    notifications: Annotated[Notifications | None, about("Webhooks told of events.")] = None
+    redis: Annotated[Redis | None, about("The Redis server of registry:2's cache.")] = None
+    proxy: Annotated[Proxy | None, about("A registry that this one is a cache of.")] = None
+    compatibility: Annotated[Compatibility | None, about("Old formats.")] = None
+    policy: Annotated[Policy | None, about("Repository policies.")] = None
+
+    def database_url(self) -> str:
+        """The index's URL: as configured, else the SQLite file below the storage's root.
+
+        With the memory driver and no URL it is "sqlite://", an index in memory.
+        """
+        if self.database.url:
+            return self.database.url
+        if self.storage.inmemory is not None:
+            return "sqlite://"
+        return f"sqlite:///{self.storage.root.absolute() / 'entrepot' / 'index.sqlite3'}"
+
+    def worker_count(self) -> int:
+        """How many worker processes to start; one with the memory driver, which can't be shared."""
+        if self.storage.inmemory is not None:
+            return 1
+        return self.http.workers or min(len(os.sched_getaffinity(0)), MOST_DEFAULT_WORKERS)

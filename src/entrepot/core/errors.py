@@ -1,0 +1,211 @@
+"""Every error that Entrepot raises on purpose.
+
+    EntrepotError
+    ├── ProtocolError              what a client is told; `code` is the specification's
+    │   ├── BlobUnknownError            BLOB_UNKNOWN
+    │   ├── BlobUploadInvalidError      BLOB_UPLOAD_INVALID
+    │   ├── BlobUploadUnknownError      BLOB_UPLOAD_UNKNOWN
+    │   ├── DeniedError                 DENIED
+    │   ├── DigestInvalidError          DIGEST_INVALID
+    │   ├── HeadersTooLargeError        SIZE_INVALID
+    │   ├── ManifestBlobUnknownError    MANIFEST_BLOB_UNKNOWN
+    │   ├── ManifestInvalidError        MANIFEST_INVALID
+    │   │   └── ManifestTooLargeError
+    │   ├── ManifestUnknownError        MANIFEST_UNKNOWN
+    │   ├── NameInvalidError            NAME_INVALID
+    │   ├── NameUnknownError            NAME_UNKNOWN
+    │   ├── NotFoundError               UNSUPPORTED (a path that is no endpoint)
+    │   ├── PaginationInvalidError      PAGINATION_NUMBER_INVALID
+    │   ├── RangeInvalidError           RANGE_INVALID
+    │   ├── RequestTimeoutError         UNKNOWN (the client stopped sending)
+    │   ├── SizeInvalidError            SIZE_INVALID
+    │   ├── TagInvalidError             TAG_INVALID
+    │   ├── TooManyRequestsError        TOOMANYREQUESTS
+    │   ├── TooManyTagsError            TAG_INVALID
+    │   ├── UnauthorizedError           UNAUTHORIZED
+    │   ├── UnavailableError            UNAVAILABLE
+    │   ├── UnknownError                UNKNOWN (a fault of the registry itself)
+    │   └── UnsupportedError            UNSUPPORTED
+    ├── ClientDisconnectedError         nobody is left to be told
+    ├── ConfigError                (entrepot.config) the configuration can't be used
+    ├── NoSpaceError               there is no room left, for blobs or for the index
+    ├── DatabaseError              (entrepot.db) the index can't be used
+    └── StorageError               (entrepot.storage) the blob store failed
+
+HTTP statuses stand in `entrepot.api.errors`, in one table.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+
+class EntrepotError(Exception):
+    """Root of everything raised on purpose; its text is fit for an operator to read."""
+
+
+class ClientDisconnectedError(EntrepotError):
+    """The client went away before its request was complete."""
+
+
+class NoSpaceError(EntrepotError):
+    """There is no room left where something had to be written."""
+
+
+class ProtocolError(EntrepotError):
+    """A request can't be carried out, in the words of the specification ("Error Codes").
+
+    `code` is the identifier clients act on, `message` the fixed text that goes with it, `detail`
+    anything JSON that helps to mend the request, `headers` what the answer carries besides.
+    """
+
+    code: ClassVar[str]
+    message: ClassVar[str]
+
+    def __init__(self, detail: object = None, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(f"{self.message}: {detail}" if detail is not None else self.message)
+        self.detail = detail
+        self.headers = dict(headers or {})
+
+    def entries(self) -> list[dict[str, object]]:
+        """Return the entries of the `errors` list that this error becomes."""
+        return [{"code": self.code, "message": self.message, "detail": self.detail}]
+
+
+class BlobUnknownError(ProtocolError):
+    code = "BLOB_UNKNOWN"
+    message = "blob unknown to registry"
+
+
+class BlobUploadInvalidError(ProtocolError):
+    code = "BLOB_UPLOAD_INVALID"
+    message = "blob upload invalid"
+
+
+class BlobUploadUnknownError(ProtocolError):
+    code = "BLOB_UPLOAD_UNKNOWN"
+    message = "blob upload unknown to registry"
+
+
+class DeniedError(ProtocolError):
+    code = "DENIED"
+    message = "requested access to the resource is denied"
+
+
+class DigestInvalidError(ProtocolError):
+    code = "DIGEST_INVALID"
+    message = "provided digest did not match uploaded content"
+
+
+class HeadersTooLargeError(ProtocolError):
+    code = "SIZE_INVALID"
+    message = "the request's headers are larger than this registry accepts"
+
+
+class ManifestBlobUnknownError(ProtocolError):
+    """The manifest names content that its repository does not hold; one entry per digest."""
+
+    code = "MANIFEST_BLOB_UNKNOWN"
+    message = "manifest references a manifest or blob unknown to registry"
+
+    def __init__(self, digests: Sequence[str]) -> None:
+        super().__init__(list(digests))
+        self.digests = tuple(digests)
+
+    def entries(self) -> list[dict[str, object]]:
+        return [
+            {"code": self.code, "message": self.message, "detail": {"digest": digest}}
+            for digest in self.digests
+        ]
+
+
+class ManifestInvalidError(ProtocolError):
+    code = "MANIFEST_INVALID"
+    message = "manifest invalid"
+
+
+class ManifestTooLargeError(ManifestInvalidError):
+    message = "manifest is larger than this registry accepts"
+
+
+class ManifestUnknownError(ProtocolError):
+    code = "MANIFEST_UNKNOWN"
+    message = "manifest unknown"
+
+
+class NameInvalidError(ProtocolError):
+    code = "NAME_INVALID"
+    message = "invalid repository name"
+
+
+class NameUnknownError(ProtocolError):
+    code = "NAME_UNKNOWN"
+    message = "repository name not known to registry"
+
+
+class NotFoundError(ProtocolError):
+    code = "UNSUPPORTED"
+    message = "there is no such endpoint"
+
+
+class PaginationInvalidError(ProtocolError):
+    code = "PAGINATION_NUMBER_INVALID"
+    message = "invalid number of results requested"
+
+
+class RangeInvalidError(ProtocolError):
+    code = "RANGE_INVALID"
+    message = "invalid content range"
+
+
+class RequestTimeoutError(ProtocolError):
+    code = "UNKNOWN"
+    message = "the request's body stopped arriving"
+
+
+class SizeInvalidError(ProtocolError):
+    code = "SIZE_INVALID"
+    message = "provided length did not match content length"
+
+
+class TagInvalidError(ProtocolError):
+    code = "TAG_INVALID"
+    message = "manifest tag did not match URI"
+
+
+class TooManyTagsError(TagInvalidError):
+    message = "more tags in one request than this registry accepts"
+
+
+class TooManyRequestsError(ProtocolError):
+    """`retry_after` is in seconds."""
+
+    code = "TOOMANYREQUESTS"
+    message = "too many requests"
+
+    def __init__(self, detail: object = None, *, retry_after: int = 1) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)})
+
+
+class UnauthorizedError(ProtocolError):
+    code = "UNAUTHORIZED"
+    message = "authentication required"
+
+
+class UnavailableError(ProtocolError):
+    """The registry can't serve just now; `retry_after` is in seconds."""
+
+    code = "UNAVAILABLE"
+    message = "service unavailable"
+
+    def __init__(self, detail: object = None, *, retry_after: int = 5) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)})
+
+
+class UnknownError(ProtocolError):
+    code = "UNKNOWN"
+    message = "the registry failed; its log says why under the id of this request"
+
+
+class UnsupportedError(ProtocolError):
+    code = "UNSUPPORTED"
+    message = "the operation is unsupported"

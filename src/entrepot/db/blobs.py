@@ -1,0 +1,121 @@
+"""Which blobs there are, and which repository may serve them.
+
+A row of `blobs` exists only after the blob's bytes lie complete and hashed in the store. Until they
+are known to be durable `synced` is false; see docs/storage-format.md.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from entrepot.core.digest import Digest
+from entrepot.core.names import RepositoryName
+from entrepot.db.engine import Reader, Transaction
+
+_FIND_SIZE = """
+    SELECT blobs.size FROM repositories
+    JOIN repository_blobs ON repository_blobs.repository_id = repositories.id
+    JOIN blobs ON blobs.digest = repository_blobs.digest
+    WHERE repositories.name = :name AND repository_blobs.digest = :digest
+"""
+_FIND_LINKED = """
+    SELECT blobs.size, blobs.synced FROM repository_blobs
+    JOIN blobs ON blobs.digest = repository_blobs.digest
+    WHERE repository_blobs.repository_id = :repository AND repository_blobs.digest = :digest
+"""
+_FIND_ANYWHERE = """
+    SELECT 1 FROM repository_blobs WHERE digest = :digest LIMIT 1
+"""
+_ADD = """
+    INSERT INTO blobs (digest, size, synced, created_at) VALUES (:digest, :size, :synced, :now)
+    ON CONFLICT (digest) DO UPDATE SET size = excluded.size, synced = excluded.synced
+"""
+_LINK = """
+    INSERT INTO repository_blobs (repository_id, digest, linked_at)
+    VALUES (:repository, :digest, :now)
+    ON CONFLICT (repository_id, digest) DO UPDATE SET linked_at = excluded.linked_at
+"""
+_UNLINK = "DELETE FROM repository_blobs WHERE repository_id = :repository AND digest = :digest"
+_FIND_USER = """
+    SELECT manifests.digest FROM manifest_blobs
+    JOIN manifests ON manifests.id = manifest_blobs.manifest_id
+    WHERE manifest_blobs.digest = :digest AND manifests.repository_id = :repository LIMIT 1
+"""
+_MARK_SYNCED = "UPDATE blobs SET synced = :synced WHERE digest = :digest"
+_LIST_UNSYNCED = """
+    SELECT digest FROM blobs WHERE NOT synced AND created_at < :before ORDER BY digest LIMIT :limit
+"""
+_FORGET_LINKS = "DELETE FROM repository_blobs WHERE digest = :digest"
+_FORGET = "DELETE FROM blobs WHERE digest = :digest"
+
+
+class LinkedBlob(NamedTuple):
+    """A blob that a repository links; `size` in bytes."""
+
+    size: int
+    synced: bool
+
+
+async def find_blob_size(reader: Reader, name: RepositoryName, digest: Digest) -> int | None:
+    """Return the bytes of a blob if the repository links it, else None."""
+    row = await reader.fetch_one(_FIND_SIZE, {"name": name, "digest": digest.packed})
+    return row[0] if row else None
+
+
+async def find_linked_blob(reader: Reader, repository: int, digest: Digest) -> LinkedBlob | None:
+    """Return what is known of a blob if the repository links it, else None."""
+    values = {"repository": repository, "digest": digest.packed}
+    row = await reader.fetch_one(_FIND_LINKED, values)
+    return LinkedBlob(row[0], bool(row[1])) if row else None
+
+
+async def is_linked_anywhere(reader: Reader, digest: Digest) -> bool:
+    """Return whether any repository links the blob."""
+    return await reader.fetch_one(_FIND_ANYWHERE, {"digest": digest.packed}) is not None
+
+
+async def add_blob(
+    transaction: Transaction, repository: int, digest: Digest, *, size: int, now: int
+) -> None:
+    """Record a blob whose bytes were put into the store just now, complete but not yet known to be
+    durable, and link it to the repository.
+    """
+    values = {"digest": digest.packed, "size": size, "synced": False, "now": now}
+    await transaction.execute(_ADD, values)
+    await link_blob(transaction, repository, digest, now=now)
+
+
+async def link_blob(transaction: Transaction, repository: int, digest: Digest, *, now: int) -> None:
+    """Let the repository serve a blob that exists, and keep the blob for the grace period."""
+    values = {"repository": repository, "digest": digest.packed, "now": now}
+    await transaction.execute(_LINK, values)
+
+
+async def unlink_blob(transaction: Transaction, repository: int, digest: Digest) -> bool:
+    """Stop the repository from serving a blob; return whether it did serve it."""
+    values = {"repository": repository, "digest": digest.packed}
+    return await transaction.execute(_UNLINK, values) == 1
+
+
+async def find_manifest_using(reader: Reader, repository: int, digest: Digest) -> Digest | None:
+    """Return a manifest of the repository that needs the blob, or None."""
+    values = {"repository": repository, "digest": digest.packed}
+    row = await reader.fetch_one(_FIND_USER, values)
+    return Digest.unpack(row[0]) if row else None
+
+
+async def mark_synced(transaction: Transaction, digests: Sequence[Digest]) -> None:
+    """Record that the blobs' bytes are durable."""
+    values = ({"digest": digest.packed, "synced": True} for digest in digests)
+    await transaction.execute_many(_MARK_SYNCED, values)
+
+
+async def list_unsynced(reader: Reader, *, before: int, limit: int) -> list[Digest]:
+    """Return blobs recorded before a time that are not known to be durable."""
+    rows = await reader.fetch_all(_LIST_UNSYNCED, {"before": before, "limit": limit})
+    return [Digest.unpack(row[0]) for row in rows]
+
+
+async def forget_blob(transaction: Transaction, digest: Digest) -> None:
+    """Remove a blob whose bytes are lost, and every link to it."""
+    await transaction.execute(_FORGET_LINKS, {"digest": digest.packed})
+    await transaction.execute(_FORGET, {"digest": digest.packed})

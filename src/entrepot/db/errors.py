@@ -1,0 +1,15 @@
+"""What can go wrong with the index itself."""
+
+from entrepot.core.errors import EntrepotError, NoSpaceError
+
+
+class DatabaseError(EntrepotError):
+    """The index can't be read or written just now; nothing of the failed change remains."""
+
+
+class DatabaseFullError(DatabaseError, NoSpaceError):
+    """There is no room left for the index."""
+
+
+class SchemaError(DatabaseError):
+    """The index was written by another version of the program, or is damaged."""

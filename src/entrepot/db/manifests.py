@@ -1,0 +1,154 @@
+"""Which manifests a repository has, and what refers to what."""
+
+from typing import NamedTuple
+
+from entrepot.core.digest import Digest
+from entrepot.core.manifest import Manifest
+from entrepot.core.names import Reference, RepositoryName, Tag
+from entrepot.db.engine import Reader, Transaction, required
+
+_FIND_BY_TAG = """
+    SELECT manifests.digest, manifests.media_type, manifests.payload FROM repositories
+    JOIN tags ON tags.repository_id = repositories.id AND tags.name = :reference
+    JOIN manifests ON manifests.id = tags.manifest_id
+    WHERE repositories.name = :name
+"""
+_FIND_BY_DIGEST = """
+    SELECT manifests.digest, manifests.media_type, manifests.payload FROM repositories
+    JOIN manifests ON manifests.repository_id = repositories.id AND manifests.digest = :reference
+    WHERE repositories.name = :name
+"""
+_FIND_ID = "SELECT id FROM manifests WHERE repository_id = :repository AND digest = :digest"
+_ADD = """
+    INSERT INTO manifests (repository_id, digest, media_type, artifact_type, subject, size,
+                           created_at, created_by, annotations, payload)
+    VALUES (:repository, :digest, :media_type, :artifact_type, :subject, :size,
+            :now, :actor, :annotations, :payload)
+    ON CONFLICT (repository_id, digest) DO NOTHING
+"""
+_ADD_BLOB = """
+    INSERT INTO manifest_blobs (manifest_id, digest) VALUES (:manifest, :digest)
+    ON CONFLICT (manifest_id, digest) DO NOTHING
+"""
+_ADD_CHILD = """
+    INSERT INTO manifest_children (parent_id, child_id) VALUES (:manifest, :child)
+    ON CONFLICT (parent_id, child_id) DO NOTHING
+"""
+_DELETE = "DELETE FROM manifests WHERE id = :manifest"
+_FIND_PARENT = """
+    SELECT manifests.digest FROM manifest_children
+    JOIN manifests ON manifests.id = manifest_children.parent_id
+    WHERE manifest_children.child_id = :manifest AND NOT EXISTS (
+        SELECT 1 FROM tags WHERE tags.manifest_id = manifests.id
+        AND (tags.name LIKE 'sha256-%' OR tags.name LIKE 'sha512-%')
+    )
+    LIMIT 1
+"""
+_LIST_REFERRERS = """
+    SELECT manifests.digest, manifests.media_type, manifests.artifact_type, manifests.size,
+           manifests.annotations
+    FROM repositories
+    JOIN manifests ON manifests.repository_id = repositories.id
+    WHERE repositories.name = :name AND manifests.subject = :subject
+    ORDER BY manifests.digest
+"""
+
+
+class StoredManifest(NamedTuple):
+    """A manifest as it was pushed."""
+
+    digest: Digest
+    media_type: str
+    payload: bytes
+
+
+class NewManifest(NamedTuple):
+    """A manifest to be stored; `annotations` are JSON, kept for the list of referrers."""
+
+    digest: Digest
+    manifest: Manifest
+    annotations: bytes | None
+    payload: bytes
+    pushed_by: str | None
+
+
+class Referrer(NamedTuple):
+    """A manifest that has a subject; `size` in bytes, `annotations` JSON."""
+
+    digest: Digest
+    media_type: str
+    artifact_type: str | None
+    size: int
+    annotations: bytes | None
+
+
+async def find_manifest(
+    reader: Reader, name: RepositoryName, reference: Reference
+) -> StoredManifest | None:
+    """Return the manifest that a tag or digest names in a repository, or None."""
+    if isinstance(reference, Tag):
+        row = await reader.fetch_one(_FIND_BY_TAG, {"name": name, "reference": reference})
+    else:
+        row = await reader.fetch_one(_FIND_BY_DIGEST, {"name": name, "reference": reference.packed})
+    return StoredManifest(Digest.unpack(row[0]), row[1], row[2]) if row else None
+
+
+async def find_manifest_id(reader: Reader, repository: int, digest: Digest) -> int | None:
+    """Return the id of a manifest of the repository, or None."""
+    values = {"repository": repository, "digest": digest.packed}
+    row = await reader.fetch_one(_FIND_ID, values)
+    return row[0] if row else None
+
+
+async def add_manifest(
+    transaction: Transaction, repository: int, new: NewManifest, *, children: list[int], now: int
+) -> int:
+    """Store a manifest with what it refers to, unless the repository has it; return its id."""
+    subject = new.manifest.subject
+    await transaction.execute(
+        _ADD,
+        {
+            "repository": repository,
+            "digest": new.digest.packed,
+            "media_type": new.manifest.media_type,
+            "artifact_type": new.manifest.artifact_type,
+            "subject": subject.packed if subject else None,
+            "size": len(new.payload),
+            "now": now,
+            "actor": new.pushed_by,
+            "annotations": new.annotations,
+            "payload": new.payload,
+        },
+    )
+    values = {"repository": repository, "digest": new.digest.packed}
+    manifest = int(required(await transaction.fetch_one(_FIND_ID, values))[0])
+    blobs = set(new.manifest.blobs())
+    await transaction.execute_many(
+        _ADD_BLOB, ({"manifest": manifest, "digest": blob.packed} for blob in blobs)
+    )
+    await transaction.execute_many(
+        _ADD_CHILD, ({"manifest": manifest, "child": child} for child in children)
+    )
+    return manifest
+
+
+async def delete_manifest(transaction: Transaction, manifest: int) -> None:
+    """Remove a manifest and its references. Its tags must have been removed before."""
+    await transaction.execute(_DELETE, {"manifest": manifest})
+
+
+async def find_parent(reader: Reader, manifest: int) -> Digest | None:
+    """Return an index that lists the manifest, or None.
+
+    A list of referrers that a client keeps under the fallback tag does not count: it tells of its
+    entries, it does not consist of them.
+    """
+    row = await reader.fetch_one(_FIND_PARENT, {"manifest": manifest})
+    return Digest.unpack(row[0]) if row else None
+
+
+async def list_referrers(reader: Reader, name: RepositoryName, subject: Digest) -> list[Referrer]:
+    """Return every manifest of the repository whose subject is `subject`, ordered by digest."""
+    values = {"name": name, "subject": subject.packed}
+    rows = await reader.fetch_all(_LIST_REFERRERS, values)
+    return [Referrer(Digest.unpack(row[0]), *row[1:]) for row in rows]

@@ -1,0 +1,321 @@
+"""The index in SQLite: reads on the caller's thread, writes shared by whoever waits.
+
+A read takes some microseconds and never waits for a writer (write-ahead log), so it runs where it
+is called. Durable writes go through one thread of the process, which puts everything that waits
+into one transaction, each in a savepoint of its own: the cost of a sync is shared. Processes and
+threads take turns by a lock on a file beside the index (`entrepot.db.turns`).
+
+That file also holds the number of commits. Rows that were read since the last commit of anybody are
+still right and are not read again: the `sqlite3` module gives the interpreter's lock away four
+times for a row, which costs a busy server five times as much as the row (docs/adr/0004-index.md).
+"""
+
+import asyncio
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, cast
+
+from entrepot.db.engine import Row, T, Transaction, Values, Work
+from entrepot.db.errors import DatabaseError, DatabaseFullError
+from entrepot.db.turns import Turns
+
+_BATCH: Final = 256
+"""The most transactions that share a commit."""
+
+_KNOWN: Final = 4 * 1_048_576
+"""Bytes of rows, roughly, that are kept until the next commit."""
+
+_KNOWN_ROW: Final = 512
+
+_CHECKPOINT: Final = 256
+"""Transactions after which the log is moved into the index."""
+
+_BUSY: Final = 30.0
+"""Seconds to wait for another program that holds the index, such as a backup."""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the index at `path`, creating it if it does not exist."""
+    try:
+        connection = sqlite3.connect(
+            path,
+            timeout=_BUSY,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+        )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA cache_size = -8000")
+    except sqlite3.Error as error:
+        raise DatabaseError(f"the index {path} can't be opened: {error}") from error
+    return connection
+
+
+def _run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never has to wait."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return cast("T", stop.value)
+    coroutine.close()
+    raise RuntimeError("a transaction awaited something other than its transaction")
+
+
+class _Statements:
+    """Statements on one connection."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    async def fetch_one(self, sql: str, values: Values) -> Row | None:
+        try:
+            return cast("Row | None", self._connection.execute(sql, values).fetchone())
+        except sqlite3.Error as error:
+            raise DatabaseError(f"the index can't be read: {error}") from error
+
+    async def fetch_all(self, sql: str, values: Values) -> list[Row]:
+        try:
+            return self._connection.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise DatabaseError(f"the index can't be read: {error}") from error
+
+
+class _SqliteTransaction(_Statements):
+    async def execute(self, sql: str, values: Values) -> int:
+        return self._connection.execute(sql, values).rowcount
+
+    async def execute_many(self, sql: str, values: Iterable[Values]) -> None:
+        self._connection.executemany(sql, values)
+
+
+class _Job:
+    """A transaction that waits for its turn, and the future of whoever waits for it."""
+
+    __slots__ = ("durable", "error", "future", "loop", "result", "work")
+
+    def __init__(self, work: Work[Any], *, durable: bool) -> None:
+        self.work = work
+        self.durable = durable
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = self.loop.create_future()
+        self.result: object = None
+        self.error: BaseException | None = None
+
+    def settle(self) -> None:
+        """Hand the outcome to the loop that waits, if it still runs."""
+        with suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        if self.future.cancelled():
+            return
+        if self.error is None:
+            self.future.set_result(self.result)
+        else:
+            self.future.set_exception(self.error)
+
+
+def _bytes(value: object) -> int:
+    return len(value) if isinstance(value, bytes | str) else 0
+
+
+class SqliteDatabase(_Statements):
+    """An index in one file. `committed` is told the seconds that each shared commit took; unless
+    `durable`, every write is a lazy one.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        durable: bool = True,
+        committed: Callable[[float], None] = lambda _seconds: None,
+    ) -> None:
+        super().__init__(connect(path))
+        self._writer = connect(path)
+        # Checkpoints wait for the disk: they are for the thread, after it has answered.
+        self._writer.execute("PRAGMA wal_autocheckpoint = 0")
+        self._writer.execute("PRAGMA synchronous = NORMAL")
+        self._writer.execute("PRAGMA busy_timeout = 0")
+        self._writing = threading.Lock()
+        self._unmoved = 0
+        """Transactions since the log was last moved into the index."""
+        self._durable = durable
+        self._committed = committed
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._turns = Turns(_turns_path(path))
+        with self._turns.wait():
+            pass  # whoever died here after a commit may not have counted it
+        self._known_at = self._turns.commits()
+        self._known: dict[tuple[object, ...], Row | None] = {}
+        self._known_bytes = 0
+        self._thread = threading.Thread(target=self._write, name="index-writer", daemon=True)
+        self._thread.start()
+
+    async def fetch_one(self, sql: str, values: Values) -> Row | None:
+        commits = self._turns.commits()
+        if commits != self._known_at or self._known_bytes > _KNOWN:
+            self._known.clear()
+            self._known_at, self._known_bytes = commits, 0
+        key = (sql, *values.values())
+        try:
+            return self._known[key]
+        except KeyError:
+            row = self._known[key] = await super().fetch_one(sql, values)
+            self._known_bytes += _KNOWN_ROW + (sum(map(_bytes, row)) if row else 0)
+            return row
+
+    async def write(self, work: Work[T]) -> T:
+        if not self._durable:
+            return await self.write_lazily(work)
+        return cast("T", await self._submit(_Job(work, durable=True)))
+
+    async def write_lazily(self, work: Work[T]) -> T:
+        """Commit here and now if nobody else is writing: without a sync that takes less than
+        handing the work to the thread does.
+        """
+        job = _Job(work, durable=False)
+        if not self._jobs.empty() or not self._commit_now(job):
+            return cast("T", await self._submit(job))
+        if job.error is not None:
+            raise job.error
+        return cast("T", job.result)
+
+    def _commit_now(self, job: _Job) -> bool:
+        """Commit without waiting for anybody, if that is possible."""
+        if not self._writing.acquire(blocking=False):
+            return False
+        try:
+            if not self._turns.try_begin():
+                return False
+            try:
+                self._writer.execute("BEGIN IMMEDIATE")
+                self._commit([job])
+            except sqlite3.OperationalError:
+                return False  # another program, such as a backup, holds the index
+            finally:
+                self._turns.end()
+            if self._unmoved == _CHECKPOINT:
+                self._jobs.put(_Job(_nothing, durable=False))  # wakes the thread up
+        finally:
+            self._writing.release()
+        return True
+
+    async def close(self) -> None:
+        self._jobs.put(None)
+        await asyncio.to_thread(self._thread.join)
+        self._connection.close()
+        self._writer.close()
+        self._turns.close()
+
+    async def _submit(self, job: _Job) -> Any:
+        if not self._thread.is_alive():
+            raise DatabaseError("the index is closed")
+        self._jobs.put(job)
+        return await job.future
+
+    # The writer's thread ------------------------------------------------------------------------
+
+    def _write(self) -> None:
+        while batch := self._next_batch():
+            durable = any(job.durable for job in batch)
+            with self._writing, self._turns.wait():
+                self._writer.execute(f"PRAGMA busy_timeout = {_BUSY * 1000:.0f}")
+                if durable:
+                    self._writer.execute("PRAGMA synchronous = FULL")
+                self._commit(batch)
+                if durable:
+                    self._writer.execute("PRAGMA synchronous = NORMAL")
+                self._writer.execute("PRAGMA busy_timeout = 0")
+            for job in batch:
+                job.settle()
+            if self._unmoved >= _CHECKPOINT:
+                self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        """Move what is in the log into the index, so that the log does not grow for ever."""
+        with suppress(sqlite3.Error), self._writing:
+            self._unmoved = 0
+            self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def _next_batch(self) -> list[_Job]:
+        """Wait for work, and take all there is; nothing means the end."""
+        job = self._jobs.get()
+        batch: list[_Job] = []
+        while job is not None:
+            batch.append(job)
+            if len(batch) == _BATCH:
+                break
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                break
+        else:
+            if batch:
+                self._jobs.put(None)  # the end comes after this batch
+        return batch
+
+    # A turn to write, here or there -------------------------------------------------------------
+
+    def _commit(self, batch: list[_Job]) -> None:
+        began = time.perf_counter()
+        self._unmoved += len(batch)
+        try:
+            _commit_together(self._writer, batch)
+        except sqlite3.Error:
+            # One of them broke the transaction for all (a full disk does): each on its own.
+            for job in batch:
+                try:
+                    _commit_together(self._writer, [job])
+                except sqlite3.Error as error:
+                    kind = DatabaseFullError if "full" in str(error) else DatabaseError
+                    job.error = kind(f"the index can't be written: {error}")
+        self._committed(time.perf_counter() - began)
+
+
+async def _nothing(_: Transaction) -> None:
+    """Change nothing."""
+
+
+def _turns_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.turns")
+
+
+def _commit_together(connection: sqlite3.Connection, batch: list[_Job]) -> None:
+    if not connection.in_transaction:
+        connection.execute("BEGIN IMMEDIATE")
+    try:
+        if len(batch) == 1:
+            done = _run_job(connection, batch[0])
+            connection.execute("COMMIT" if done else "ROLLBACK")
+            return
+        for job in batch:
+            connection.execute("SAVEPOINT job")
+            if not _run_job(connection, job):
+                connection.execute("ROLLBACK TO job")
+            connection.execute("RELEASE job")
+        connection.execute("COMMIT")
+    except sqlite3.Error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _run_job(connection: sqlite3.Connection, job: _Job) -> bool:
+    """Run a job's statements; return whether it succeeded."""
+    transaction: Transaction = _SqliteTransaction(connection)
+    job.error = None
+    try:
+        job.result = _run(cast("Coroutine[Any, Any, Any]", job.work(transaction)))
+    except sqlite3.Error:
+        raise
+    except BaseException as error:  # noqa: BLE001 - raised again where the job was submitted
+        job.error = error
+        return False
+    return True

@@ -1,0 +1,75 @@
+"""Where tags point, and where they pointed before."""
+
+from entrepot.core.digest import Digest
+from entrepot.core.names import RepositoryName, Tag
+from entrepot.db.engine import Reader, Transaction
+
+_FIND = """
+    SELECT manifests.id, manifests.digest FROM tags
+    JOIN manifests ON manifests.id = tags.manifest_id
+    WHERE tags.repository_id = :repository AND tags.name = :tag
+"""
+_SET = """
+    INSERT INTO tags (repository_id, name, manifest_id, created_at, updated_at)
+    VALUES (:repository, :tag, :manifest, :now, :now)
+    ON CONFLICT (repository_id, name)
+    DO UPDATE SET manifest_id = excluded.manifest_id, updated_at = excluded.updated_at
+"""
+_DELETE = "DELETE FROM tags WHERE repository_id = :repository AND name = :tag"
+_REMEMBER = """
+    INSERT INTO tag_history (repository_id, name, digest, previous, changed_at, changed_by)
+    VALUES (:repository, :tag, :digest, :previous, :now, :actor)
+"""
+_LIST = """
+    SELECT tags.name FROM repositories JOIN tags ON tags.repository_id = repositories.id
+    WHERE repositories.name = :name AND tags.name > :last ORDER BY tags.name LIMIT :limit
+"""
+_LIST_OF_MANIFEST = "SELECT name FROM tags WHERE manifest_id = :manifest ORDER BY name"
+
+
+async def set_tag(
+    transaction: Transaction,
+    repository: int,
+    tag: Tag,
+    *,
+    manifest: tuple[int, Digest],
+    actor: str | None,
+    now: int,
+) -> None:
+    """Point a tag at a manifest, given as id and digest, and remember where it pointed before."""
+    new_id, digest = manifest
+    values = {"repository": repository, "tag": tag}
+    row = await transaction.fetch_one(_FIND, values)
+    if row is not None and row[0] == new_id:
+        return
+    await transaction.execute(_SET, values | {"manifest": new_id, "now": now})
+    change = {"digest": digest.packed, "previous": row[1] if row else None}
+    await transaction.execute(_REMEMBER, values | change | {"now": now, "actor": actor})
+
+
+async def delete_tag(
+    transaction: Transaction, repository: int, tag: Tag, *, actor: str | None, now: int
+) -> bool:
+    """Remove a tag, remember where it pointed, and return whether there was one."""
+    values = {"repository": repository, "tag": tag}
+    row = await transaction.fetch_one(_FIND, values)
+    if row is None:
+        return False
+    await transaction.execute(_DELETE, values)
+    change = {"digest": None, "previous": row[1], "now": now, "actor": actor}
+    await transaction.execute(_REMEMBER, values | change)
+    return True
+
+
+async def list_tags(reader: Reader, name: RepositoryName, *, last: str, limit: int) -> list[str]:
+    """Return at most `limit` tags of a repository after `last`, in the order of bytes; a negative
+    `limit` returns all.
+    """
+    rows = await reader.fetch_all(_LIST, {"name": name, "last": last, "limit": limit})
+    return [row[0] for row in rows]
+
+
+async def list_tags_of(reader: Reader, manifest: int) -> list[Tag]:
+    """Return the tags that point at a manifest."""
+    rows = await reader.fetch_all(_LIST_OF_MANIFEST, {"manifest": manifest})
+    return [Tag(row[0]) for row in rows]

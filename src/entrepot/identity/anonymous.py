@@ -1,0 +1,18 @@
+"""`auth: none`: everybody is nobody in particular."""
+
+from entrepot.identity.authenticator import Identity
+
+ANONYMOUS = Identity(name="", method="anonymous")
+
+
+class Anonymous:
+    """Lets everybody in, and does not look at what they send."""
+
+    @property
+    def challenge(self) -> None:
+        """Nobody is asked for credentials."""
+        return
+
+    async def authenticate(self, authorization: str | None) -> Identity:  # noqa: ARG002 - the contract
+        """Return the one anonymous identity; credentials are ignored, as registry:2 does."""
+        return ANONYMOUS

@@ -1,0 +1,30 @@
+"""What the rest of Entrepot knows of authentication."""
+
+from typing import Protocol
+
+import msgspec
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Somebody who may be named in logs, and to whom rights are given."""
+
+    name: str
+    """Empty for somebody unknown; never holds control characters."""
+    method: str
+    """How we know: `anonymous`, `htpasswd`."""
+
+
+class Authenticator(Protocol):
+    """Tells who sends a request."""
+
+    @property
+    def challenge(self) -> str | None:
+        """The value of `WWW-Authenticate` that goes with a 401, or None if nobody gets one."""
+
+    async def authenticate(self, authorization: str | None) -> Identity:
+        """Return who sent a request with this `Authorization` header (None: without one).
+
+        Raises `core.errors.UnauthorizedError` if that can't be told, without saying why, and
+        `core.errors.TooManyRequestsError` if it can't be told now. Never raises anything else
+        because of what the header holds, and never holds up the event loop.
+        """

@@ -1,0 +1,330 @@
+"""The process that starts the others and serves nothing itself.
+
+It has one thread, for ever: it forks workers at any time, and a process with threads must not. So
+it opens no index and no store either; what needs doing once (`prepare`) is done by a child that
+ends. Health checks and the debug server have a child of their own, the monitor.
+
+    worker dies              it is started again; the others go on
+    SIGHUP, new certificate  new workers are started; when all of them serve, the old ones leave,
+                             each after its last request; if one doesn't come up, the old ones stay
+    SIGTERM, SIGINT          connections are refused at once, requests go on for
+                             `http.draintimeout`, then everything ends with status 0
+    the same a second time   everything ends at once
+"""
+
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import structlog
+
+from entrepot.server.certificates import (
+    Certificates,
+    current_version,
+    load_certificates,
+    release,
+)
+from entrepot.server.children import Child, collect, fork
+from entrepot.server.errors import StartError
+from entrepot.server.plan import Plan
+from entrepot.server.worker import Work, work
+
+GRACE_SECONDS = 5.0
+"""Time that a worker gets beyond `http.draintimeout` to close what it has open."""
+
+CERTIFICATE_SECONDS = 2.0
+"""Time between two looks at the certificate's files."""
+
+_BACKOFF_SECONDS = 1.0
+_SOON_SECONDS = 5.0
+
+_log = structlog.get_logger("entrepot.server")
+
+State = Literal["starting", "serving", "ending"]
+
+
+@dataclass(slots=True)
+class Later:
+    """A worker or the monitor that is to be started again at a time of the monotonic clock."""
+
+    at: float
+    start: Callable[[], None]
+
+
+class Supervisor:
+    """Starts, replaces and ends the processes of a plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._state: State = "starting"
+        self._workers: list[Child] = []
+        self._newcomers: list[Child] = []
+        self._leavers: list[Child] = []
+        self._monitor: Child | None = None
+        self._later: list[Later] = []
+        self._certificates: Certificates | None = plan.certificates
+        self._next_certificates: Certificates | None = None
+        self._refused = self._seen = plan.certificates.version if plan.certificates else ()
+        self._look_at = time.monotonic() + CERTIFICATE_SECONDS
+        self._end_at = float("inf")
+        self._listeners: tuple[socket.socket, ...] = ()
+        self._waking = Waking()
+
+    def run(self) -> int:
+        """Serve until told to end; return the exit status."""
+        self._prepare()
+        if self._is_ending():
+            return 0
+        self._listeners = self._plan.listen()
+        if self._plan.monitor is not None:
+            self._start_monitor()
+        self._workers = [self._start_worker(place) for place in range(self._plan.workers)]
+        while not self._is_ending() or self._leavers:
+            for number in self._waking.wait(self._patience()):
+                self._signalled(number)
+            self._collect()
+            self._look_after_newcomers()
+            self._look_at_time()
+        self._end_monitor()
+        return 0
+
+    def _is_ending(self) -> bool:
+        return self._state == "ending"
+
+    def _prepare(self) -> None:
+        """Run the plan's preparation in a child; raises StartError with what it says."""
+        child = fork(self._plan.prepare, name="entrepot-prepare")
+        statuses: list[int] = []
+        said = b""
+        while not statuses:
+            for number in self._waking.wait(1.0):
+                if number in {signal.SIGTERM, signal.SIGINT}:
+                    self._state = "ending"
+                    child.tell(signal.SIGTERM)
+            said += child.read()
+            statuses = [status for pid, status in collect() if pid == child.pid]
+        said += child.read()
+        os.close(child.pipe)
+        if statuses[0] and not self._is_ending():
+            raise StartError(said.decode(errors="replace") or "the preparation failed")
+
+    def _start_worker(self, place: int) -> Child:
+        """A worker with the newest certificate, listening on the socket of that place."""
+        plan = self._plan
+        certificates = self._next_certificates or self._certificates
+
+        def body(pipe: int) -> int:
+            listener = self._listeners[place]
+            self._close_listeners(but=listener)
+            return work(
+                Work(
+                    config=plan.config,
+                    build=plan.build,
+                    listener=listener,
+                    certificates=certificates,
+                    open_files=plan.open_files,
+                    ready=pipe,
+                )
+            )
+
+        return fork(body, name="entrepot-worker", place=place)
+
+    def _close_listeners(self, *, but: socket.socket | None = None) -> None:
+        """Give up this process's hold of the main address: it is free when nobody holds it."""
+        for listener in self._listeners:
+            if listener is not but:
+                listener.close()
+
+    def _start_monitor(self) -> None:
+        body = self._plan.monitor
+        if body is None or self._is_ending():
+            return
+
+        def without_main_socket(pipe: int) -> int:
+            self._close_listeners()
+            return body(pipe)
+
+        self._monitor = fork(without_main_socket, name="entrepot-monitor")
+
+    def _signalled(self, number: int) -> None:
+        if number in {signal.SIGTERM, signal.SIGINT}:
+            if self._is_ending():
+                self._end_at = time.monotonic()
+            else:
+                self._end()
+        elif number == signal.SIGHUP and self._state == "serving":
+            _log.info("SIGHUP: workers are replaced")
+            self._replace_workers()
+
+    def _collect(self) -> None:
+        for pid, status in collect():
+            if self._monitor is not None and self._monitor.pid == pid:
+                self._monitor_ended(self._monitor, status)
+            for group in (self._workers, self._newcomers, self._leavers):
+                for child in [one for one in group if one.pid == pid]:
+                    os.close(child.pipe)
+                    group.remove(child)
+                    self._worker_ended(child, status, was_newcomer=group is self._newcomers)
+
+    def _worker_ended(self, child: Child, status: int, *, was_newcomer: bool) -> None:
+        if child.leaving or self._is_ending():
+            return
+        _log.error("a worker ended unexpectedly", worker_pid=child.pid, status=status)
+        if was_newcomer:
+            self._give_newcomers_up()
+            return
+        if self._state == "starting" and not child.ready:
+            self._kill_all()
+            raise StartError(f"a worker could not start (status {status}); see the log above")
+        self._start_later(child, lambda: self._start_worker_again(child.place))
+
+    def _start_worker_again(self, place: int) -> None:
+        self._workers.append(self._start_worker(place))
+
+    def _monitor_ended(self, child: Child, status: int) -> None:
+        os.close(child.pipe)
+        self._monitor = None
+        if not self._is_ending():
+            _log.error("the monitor ended unexpectedly", worker_pid=child.pid, status=status)
+            self._start_later(child, self._start_monitor)
+
+    def _start_later(self, ended: Child, start: Callable[[], None]) -> None:
+        """Start again at once, or after a pause if it ended soon after its start."""
+        now = time.monotonic()
+        pause = _BACKOFF_SECONDS if now - ended.birth < _SOON_SECONDS else 0.0
+        self._later.append(Later(now + pause, start))
+
+    def _look_after_newcomers(self) -> None:
+        for child in (*self._workers, *self._newcomers):
+            if not child.ready and child.read():
+                child.ready = True
+        if self._state == "starting" and all(child.ready for child in self._workers):
+            self._state = "serving"
+            self._plan.serving()
+        if self._newcomers and all(child.ready for child in self._newcomers):
+            self._hand_over()
+
+    def _look_at_time(self) -> None:
+        now = time.monotonic()
+        if now >= self._end_at:
+            self._kill_all()
+            self._end_at = float("inf")
+        due = [later for later in self._later if later.at <= now]
+        self._later = [later for later in self._later if later.at > now]
+        for later in due if not self._is_ending() else ():
+            later.start()
+        if now >= self._look_at:
+            self._look_at = now + CERTIFICATE_SECONDS
+            self._look_at_certificate()
+
+    def _look_at_certificate(self) -> None:
+        """Replace the workers if the files have changed, and have stayed so since the last look."""
+        if self._certificates is None or self._state != "serving" or self._newcomers:
+            return
+        version = current_version(self._plan.config.http.tls)
+        settled = version == self._seen
+        self._seen = version
+        if settled and version not in {self._certificates.version, self._refused}:
+            self._replace_workers()
+
+    def _replace_workers(self) -> None:
+        if self._newcomers:
+            return
+        if self._plan.config.storage.inmemory is not None:
+            _log.warning("a worker with storage in memory is not replaced: its content would go")
+            return
+        if self._certificates is not None:
+            version = current_version(self._plan.config.http.tls)
+            try:
+                self._next_certificates = load_certificates(self._plan.config.http.tls)
+            except StartError as error:
+                self._refused = version
+                _log.error("the certificate was not reloaded", reason=str(error))
+                return
+        self._newcomers = [self._start_worker(place) for place in range(self._plan.workers)]
+
+    def _hand_over(self) -> None:
+        """The newcomers serve: let the others leave."""
+        for child in self._workers:
+            child.leaving = True
+            child.tell(signal.SIGUSR1)
+        self._leavers += self._workers
+        self._workers, self._newcomers = self._newcomers, []
+        self._later.clear()
+        if self._next_certificates is not None:
+            if self._certificates is not None:
+                release(self._certificates)
+            self._certificates, self._next_certificates = self._next_certificates, None
+            _log.info("the certificate was reloaded")
+        _log.info("workers were replaced", workers=len(self._workers))
+
+    def _give_newcomers_up(self) -> None:
+        for child in self._newcomers:
+            child.leaving = True
+            child.tell(signal.SIGKILL)
+        self._leavers += self._newcomers
+        self._newcomers = []
+        if self._next_certificates is not None:
+            self._refused = self._next_certificates.version
+            release(self._next_certificates)
+            self._next_certificates = None
+        _log.error("workers were not replaced: a new one did not come up")
+
+    def _end(self) -> None:
+        seconds = self._plan.config.http.draintimeout
+        _log.info("ending: connections are refused, requests may go on", seconds=seconds)
+        self._state = "ending"
+        self._plan.board.drain()
+        self._close_listeners()
+        self._end_at = time.monotonic() + seconds + GRACE_SECONDS
+        self._leavers += [*self._workers, *self._newcomers]
+        self._workers, self._newcomers = [], []
+        for child in self._leavers:
+            child.leaving = True
+            child.tell(signal.SIGTERM)
+
+    def _kill_all(self) -> None:
+        for child in (*self._workers, *self._newcomers, *self._leavers):
+            child.tell(signal.SIGKILL)
+
+    def _end_monitor(self) -> None:
+        if self._monitor is not None:
+            self._monitor.tell(signal.SIGTERM)
+            os.waitpid(self._monitor.pid, 0)
+
+    def _patience(self) -> float:
+        """Seconds for which nothing needs to be done unless something happens."""
+        if any(not child.ready for child in (*self._workers, *self._newcomers)):
+            return 0.01
+        times = [self._end_at, *(later.at for later in self._later)]
+        if self._certificates is not None:
+            times.append(self._look_at)
+        return max(0.0, min(min(times) - time.monotonic(), 60.0))
+
+
+class Waking:
+    """Signals, turned into numbers that can be waited for. The main thread has one of these."""
+
+    def __init__(self) -> None:
+        self._reading, self._writing = socket.socketpair()
+        self._reading.setblocking(False)  # noqa: FBT003
+        self._writing.setblocking(False)  # noqa: FBT003
+        signal.set_wakeup_fd(self._writing.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, lambda *_: None)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._reading, selectors.EVENT_READ)
+
+    def wait(self, seconds: float) -> bytes:
+        """The numbers of the signals that came, waiting for one for some seconds at most."""
+        if not self._selector.select(seconds):
+            return b""
+        try:
+            return self._reading.recv(4096)
+        except BlockingIOError:
+            return b""

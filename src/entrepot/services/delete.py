@@ -1,0 +1,74 @@
+"""Deleting tags, manifests and blobs (distribution-spec 1.1.1, "Content Management").
+
+What something else still needs is not deleted: the answer names what needs it.
+"""
+
+from entrepot.core.digest import Digest
+from entrepot.core.errors import BlobUnknownError, ManifestUnknownError, UnsupportedError
+from entrepot.core.names import Reference, RepositoryName, Tag
+from entrepot.db import Transaction
+from entrepot.db import tags as tag_queries
+from entrepot.db.blobs import find_manifest_using, unlink_blob
+from entrepot.db.manifests import delete_manifest, find_manifest_id, find_parent
+from entrepot.db.repositories import find_repository
+from entrepot.services.stores import Stores
+
+
+async def delete_reference(
+    stores: Stores, name: RepositoryName, reference: Reference, *, actor: str | None
+) -> None:
+    """Delete a tag alone, or a manifest by digest with all its tags.
+
+    Raises:
+        ManifestUnknownError: there is no such tag or manifest.
+        UnsupportedError: an index of the repository lists the manifest.
+    """
+    now = stores.now()
+    unknown = ManifestUnknownError({"name": name, "reference": reference})
+
+    async def work(transaction: Transaction) -> None:
+        repository = await find_repository(transaction, name)
+        if repository is None:
+            raise unknown
+        if isinstance(reference, Tag):
+            if not await tag_queries.delete_tag(
+                transaction, repository, reference, actor=actor, now=now
+            ):
+                raise unknown
+            return
+        manifest = await find_manifest_id(transaction, repository, reference)
+        if manifest is None:
+            raise unknown
+        parent = await find_parent(transaction, manifest)
+        if parent is not None:
+            raise UnsupportedError(
+                {"reason": "an index lists this manifest; delete the index first", "index": parent}
+            )
+        for tag in await tag_queries.list_tags_of(transaction, manifest):
+            await tag_queries.delete_tag(transaction, repository, tag, actor=actor, now=now)
+        await delete_manifest(transaction, manifest)
+
+    await stores.index.write(work)
+
+
+async def delete_blob(stores: Stores, name: RepositoryName, digest: Digest) -> None:
+    """Stop the repository from serving a blob; other repositories that link it keep it.
+
+    Raises:
+        BlobUnknownError: the repository does not link it.
+        UnsupportedError: a manifest of the repository needs it.
+    """
+
+    async def work(transaction: Transaction) -> None:
+        repository = await find_repository(transaction, name)
+        if repository is None:
+            raise BlobUnknownError({"digest": digest})
+        user = await find_manifest_using(transaction, repository, digest)
+        if user is not None:
+            raise UnsupportedError(
+                {"reason": "a manifest needs this blob; delete it first", "manifest": user}
+            )
+        if not await unlink_blob(transaction, repository, digest):
+            raise BlobUnknownError({"digest": digest})
+
+    await stores.index.write(work)

@@ -1,0 +1,138 @@
+"""Storing manifests (distribution-spec 1.1.1, "Pushing Manifests")."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from entrepot.core.digest import Digest
+from entrepot.core.errors import DigestInvalidError, ManifestBlobUnknownError, ManifestInvalidError
+from entrepot.core.manifest import Descriptor, Manifest, parse
+from entrepot.core.names import Reference, RepositoryName, Tag
+from entrepot.db import Reader, Transaction
+from entrepot.db.blobs import find_linked_blob, mark_synced
+from entrepot.db.manifests import NewManifest, add_manifest, find_manifest_id
+from entrepot.db.repositories import ensure_repository, find_repository
+from entrepot.db.tags import set_tag
+from entrepot.services.stores import Stores
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestRules:
+    """What manifests must fulfil besides the specification (`validation.manifests`).
+
+    `allow` and `deny` are patterns for the addresses of foreign layers; with neither, all are
+    allowed. `platforms` are the children of an index that must exist, as (os, architecture); None
+    means all of them.
+    """
+
+    allow: tuple[re.Pattern[str], ...] = ()
+    deny: tuple[re.Pattern[str], ...] = ()
+    platforms: frozenset[tuple[str, str]] | None = None
+
+    def check_urls(self, manifest: Manifest) -> None:
+        """Raise `ManifestInvalidError` for an address that may not be named."""
+        if not self.allow and not self.deny:
+            return
+        for url in manifest.urls():
+            allowed = not self.allow or any(pattern.search(url) for pattern in self.allow)
+            if not allowed or any(pattern.search(url) for pattern in self.deny):
+                raise ManifestInvalidError({"reason": "this URL is not allowed", "url": url[:256]})
+
+    def requires(self, child: Descriptor) -> bool:
+        """Whether this child of an index must be in the repository."""
+        if self.platforms is None:
+            return True
+        platform = child.platform
+        return platform is not None and (platform.os, platform.architecture) in self.platforms
+
+
+@dataclass(frozen=True, slots=True)
+class PushedManifest:
+    """A manifest as it came: its address, its bytes, and the tags that shall point at it."""
+
+    name: RepositoryName
+    reference: Reference
+    payload: bytes
+    content_type: str | None
+    tags: Sequence[Tag] = ()
+    actor: str | None = None
+
+    def digest(self) -> Digest:
+        """Return the digest of the bytes, or raise `DigestInvalidError` if another was promised."""
+        if isinstance(self.reference, Tag):
+            return Digest.of(self.payload)
+        digest = Digest.of(self.payload, algorithm=self.reference.algorithm)
+        if digest != self.reference:
+            raise DigestInvalidError({"digest": self.reference, "content": digest})
+        return digest
+
+
+@dataclass(frozen=True, slots=True)
+class _Needs:
+    """What a manifest refers to, as the repository has it."""
+
+    children: list[int]
+    unsynced: list[Digest]
+
+
+async def put_manifest(
+    stores: Stores, pushed: PushedManifest, *, rules: ManifestRules
+) -> tuple[Digest, Manifest]:
+    """Store a manifest with its tags, and return its digest and what it is. When this returns, the
+    manifest and everything it needs survive a power cut.
+
+    Raises:
+        DigestInvalidError: the content is not what the reference promises.
+        ManifestInvalidError: it is no manifest that the registry accepts.
+        ManifestBlobUnknownError: the repository lacks something that it refers to.
+    """
+    digest = pushed.digest()
+    manifest = parse(pushed.payload, content_type=pushed.content_type)
+    rules.check_urls(manifest)
+    annotations = msgspec.json.encode(manifest.annotations) if manifest.annotations else None
+    new = NewManifest(digest, manifest, annotations, pushed.payload, pushed.actor)
+    tags = (pushed.reference,) if isinstance(pushed.reference, Tag) else pushed.tags
+    now = stores.now()
+
+    # First what takes time and needs no lock, then the transaction, which looks again.
+    known = await find_repository(stores.index, pushed.name)
+    needs = await _find_needs(stores.index, known, manifest, rules)
+    await stores.blobs.sync(needs.unsynced)
+
+    async def work(transaction: Transaction) -> None:
+        repository = await ensure_repository(transaction, pushed.name, now=now)
+        children = (await _find_needs(transaction, repository, manifest, rules)).children
+        stored = await add_manifest(transaction, repository, new, children=children, now=now)
+        await mark_synced(transaction, needs.unsynced)
+        for tag in tags:
+            await set_tag(
+                transaction, repository, tag, manifest=(stored, digest), actor=pushed.actor, now=now
+            )
+
+    await stores.index.write(work)
+    return digest, manifest
+
+
+async def _find_needs(
+    reader: Reader, repository: int | None, manifest: Manifest, rules: ManifestRules
+) -> _Needs:
+    missing: list[str] = []
+    needs = _Needs(children=[], unsynced=[])
+    for blob in dict.fromkeys(manifest.blobs()):
+        linked = await find_linked_blob(reader, repository, blob) if repository else None
+        if linked is None:
+            missing.append(blob)
+        elif not linked.synced:
+            needs.unsynced.append(blob)
+    for child in manifest.children:
+        digest = Digest(child.digest)
+        found = await find_manifest_id(reader, repository, digest) if repository else None
+        if found is not None:
+            needs.children.append(found)
+        elif rules.requires(child):
+            missing.append(digest)
+    if missing:
+        raise ManifestBlobUnknownError(missing)
+    return needs

@@ -1,0 +1,311 @@
+"""Receiving blobs (distribution-spec 1.1.1, "Pushing blobs").
+
+An upload begins with nothing: its address carries its signed state. The first byte makes a file of
+it, any worker may go on with it, and the digest of what is held so far is known again and again
+without reading: in this process by a running hash, elsewhere from the signed state.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from uuid import UUID, uuid4
+
+from entrepot.core.digest import Digest
+from entrepot.core.errors import (
+    BlobUploadInvalidError,
+    BlobUploadUnknownError,
+    DigestInvalidError,
+    RangeInvalidError,
+    SizeInvalidError,
+)
+from entrepot.core.names import RepositoryName
+from entrepot.core.ranges import ByteRange
+from entrepot.core.upload_state import UploadState, sign, verify
+from entrepot.db import Transaction
+from entrepot.db.blobs import add_blob, find_blob_size, is_linked_anywhere, link_blob
+from entrepot.db.repositories import ensure_repository
+from entrepot.db.uploads import end_upload, has_ended
+from entrepot.services.stores import Stores
+from entrepot.storage import UploadBusyError, UploadWriter
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+BEGIN_WITHIN: Final = 24 * 3600 * 1_000_000
+"""Microseconds within which an upload must receive its first byte."""
+
+SMALL: Final = 1_048_576
+"""Bytes up to which a blob that arrives in one piece is held in memory and written at once."""
+
+_HASHES: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a request adds to an upload: its bytes, where they belong, how many are announced."""
+
+    body: AsyncIterator[bytes]
+    position: ByteRange | None
+    length: int | None
+
+    def check(self) -> None:
+        """Raise `SizeInvalidError` if the announced length and the claimed range differ."""
+        if self.position is None or self.length is None:
+            return
+        claimed = self.position.stop - self.position.start
+        if claimed != self.length:
+            raise SizeInvalidError({"content-range": str(self.position), "length": self.length})
+
+
+class RunningHashes:
+    """The SHA-256 of uploads that this process received, by upload, with how far each has come."""
+
+    def __init__(self) -> None:
+        self._hashes: OrderedDict[UUID, tuple[int, _Hash]] = OrderedDict()
+
+    def take(self, upload: UUID, *, size: int) -> "_Hash | None":
+        """Return the hash of the first `size` bytes of an upload, if it is known here."""
+        if size == 0:
+            return hashlib.sha256()
+        known, running = self._hashes.pop(upload, (0, None))
+        return running if known == size else None
+
+    def keep(self, upload: UUID, *, size: int, running: "_Hash") -> None:
+        """Remember a hash until the upload goes on; the oldest is forgotten when there are many."""
+        self._hashes[upload] = (size, running)
+        if len(self._hashes) > _HASHES:
+            self._hashes.popitem(last=False)
+
+
+class Uploads:
+    """The uploads of one registry. `key` signs their states."""
+
+    def __init__(self, stores: Stores, *, key: bytes) -> None:
+        self._stores = stores
+        self._key = key
+        self._hashes = RunningHashes()
+
+    def begin(self, name: RepositoryName) -> UploadState:
+        """Return the state of a new upload. Nothing is written."""
+        return UploadState(name=name, upload=uuid4(), offset=0, started=self._stores.now())
+
+    def sign(self, state: UploadState) -> str:
+        """Return the text that stands for the state in an address."""
+        return sign(state, key=self._key)
+
+    async def find(self, name: RepositoryName, upload: UUID, *, signed: str | None) -> UploadState:
+        """Return the present state of an upload.
+
+        A state that was handed out earlier, or none at all, is good enough for an upload that holds
+        bytes; one that holds none is known by its state alone.
+
+        Raises:
+            BlobUploadInvalidError: the state was not made by this registry for this upload.
+            BlobUploadUnknownError: the upload was never begun, has ended, or began too long ago.
+        """
+        known = verify(signed, key=self._key, name=name, upload=upload) if signed else None
+        if signed and known is None:
+            raise BlobUploadInvalidError({"upload": str(upload), "reason": "not its address"})
+        held = await self._stores.uploads.held(upload)
+        if not held:
+            return await self._untouched(upload, known)
+        digest = known.digest if known and known.offset == held else ""
+        started = known.started if known else 0
+        return UploadState(name=name, upload=upload, offset=held, started=started, digest=digest)
+
+    async def _untouched(self, upload: UUID, known: UploadState | None) -> UploadState:
+        if (
+            known is None
+            or known.offset > 0
+            or self._stores.now() - known.started > BEGIN_WITHIN
+            or await has_ended(self._stores.index, upload)
+        ):
+            raise BlobUploadUnknownError({"upload": str(upload)})
+        return known
+
+    async def append(self, state: UploadState, part: Part) -> UploadState:
+        """Add bytes to an upload and return its new state.
+
+        What arrived before the client went away is kept, so that it may go on from there.
+
+        Raises:
+            RangeInvalidError: the bytes do not belong at the upload's end, or another request is
+                writing to it (416).
+            SizeInvalidError: there are more or fewer bytes than announced (400).
+        """
+        part.check()
+        try:
+            async with self._stores.uploads.append(state.upload) as writer:
+                return await self._receive(writer, state, part)
+        except UploadBusyError:
+            raise _out_of_order(state, "another request is writing to this upload") from None
+
+    async def finish(self, state: UploadState, part: Part, digest: Digest) -> None:
+        """Add the last bytes, if any, and make a blob of the upload, in the repository.
+
+        Raises:
+            DigestInvalidError: the content has another digest; the upload is gone.
+            RangeInvalidError, SizeInvalidError: as `append`; the upload is as it was.
+        """
+        part.check()
+        if state.offset == 0 and part.length is not None and part.length <= SMALL:
+            _check_position(state, part)
+            await self._finish_small(state, await _gather(part), digest)
+            return
+        try:
+            async with self._stores.uploads.append(state.upload) as writer:
+                state = await self._receive(writer, state, part)
+                await self._publish(writer, state, digest)
+        except UploadBusyError:
+            raise _out_of_order(state, "another request is writing to this upload") from None
+
+    async def cancel(self, state: UploadState) -> None:
+        """End an upload and drop what it holds."""
+        try:
+            async with self._stores.uploads.append(state.upload) as writer:
+                await writer.discard()
+        except UploadBusyError:
+            raise _out_of_order(state, "another request is writing to this upload") from None
+        await self._end(state)
+
+    async def mount(
+        self, name: RepositoryName, digest: Digest, *, source: RepositoryName | None
+    ) -> bool:
+        """Link a blob that `source` links, or any repository if it is None, and return whether
+        there is one.
+        """
+        now = self._stores.now()
+
+        async def work(transaction: Transaction) -> bool:
+            if source is None:
+                found = await is_linked_anywhere(transaction, digest)
+            else:
+                found = await find_blob_size(transaction, source, digest) is not None
+            if found:
+                repository = await ensure_repository(transaction, name, now=now)
+                await link_blob(transaction, repository, digest, now=now)
+            return found
+
+        return await self._stores.index.write_lazily(work)
+
+    # Inside -------------------------------------------------------------------------------------
+
+    async def _receive(self, writer: UploadWriter, state: UploadState, part: Part) -> UploadState:
+        if writer.size != state.offset:
+            state = UploadState(
+                name=state.name, upload=state.upload, offset=writer.size, started=state.started
+            )
+        if writer.size == 0 and await has_ended(self._stores.index, state.upload):
+            # It ended after it was found: what was opened here is a new file of the same name.
+            await writer.discard()
+            raise BlobUploadUnknownError({"upload": str(state.upload)})
+        _check_position(state, part)
+        running = self._hashes.take(state.upload, size=writer.size)
+        writer.hasher = running
+        expected = part.position.stop if part.position else None
+        try:
+            async for data in part.body:
+                await writer.write(data)
+                if expected is not None and writer.size > expected:
+                    break
+            await writer.flush()
+            if expected is not None and writer.size != expected:
+                received = writer.size - state.offset
+                running = None
+                await writer.rollback()
+                raise SizeInvalidError({"content-range": str(part.position), "received": received})
+        finally:
+            if running is not None:
+                await writer.flush()
+                self._hashes.keep(state.upload, size=writer.size, running=running)
+        digest = state.digest if writer.size == state.offset else ""
+        if running is not None:
+            digest = f"sha256:{running.hexdigest()}"
+        return UploadState(
+            name=state.name,
+            upload=state.upload,
+            offset=writer.size,
+            started=state.started,
+            digest=digest,
+        )
+
+    async def _publish(self, writer: UploadWriter, state: UploadState, digest: Digest) -> None:
+        actual = state.known_digest(size=writer.size)
+        if actual is None or digest.algorithm != actual.algorithm:
+            actual = await writer.digest(digest.algorithm)
+        self._hashes.take(state.upload, size=-1)
+        if actual != digest:
+            await writer.discard()
+            await self._end(state)
+            raise DigestInvalidError({"digest": digest, "content": actual})
+        if await self._has(digest, size=writer.size):
+            await writer.discard()
+            await self._record(state, digest, stored=None)
+        else:
+            await writer.publish(digest)
+            await self._record(state, digest, stored=writer.size)
+
+    async def _finish_small(self, state: UploadState, data: bytes, digest: Digest) -> None:
+        actual = Digest.of(data, algorithm=digest.algorithm)
+        if actual != digest:
+            await self._end(state)
+            raise DigestInvalidError({"digest": digest, "content": actual})
+        if await self._has(digest, size=len(data)):
+            await self._record(state, digest, stored=None)
+        else:
+            await self._stores.blobs.put(digest, data)
+            await self._record(state, digest, stored=len(data))
+
+    async def _has(self, digest: Digest, *, size: int) -> bool:
+        """Whether the blob is known and its bytes are there, so that they need not be stored."""
+        if await self._stores.blobs.size(digest) != size:
+            return False
+        return await is_linked_anywhere(self._stores.index, digest)
+
+    async def _record(self, state: UploadState, digest: Digest, *, stored: int | None) -> None:
+        """Link the blob to the repository; `stored` is its size if its bytes are new."""
+        now = self._stores.now()
+
+        async def work(transaction: Transaction) -> None:
+            name = RepositoryName(state.name)
+            repository = await ensure_repository(transaction, name, now=now)
+            if stored is None:
+                await link_blob(transaction, repository, digest, now=now)
+            else:
+                await add_blob(transaction, repository, digest, size=stored, now=now)
+            await end_upload(transaction, state.upload, now=now)
+
+        await self._stores.index.write_lazily(work)
+
+    async def _end(self, state: UploadState) -> None:
+        now = self._stores.now()
+
+        async def work(transaction: Transaction) -> None:
+            await end_upload(transaction, state.upload, now=now)
+
+        await self._stores.index.write_lazily(work)
+
+
+def held_range(size: int) -> str:
+    """Return the `Range` header for an upload that holds `size` bytes ("0-0" for none, too)."""
+    return f"0-{max(size - 1, 0)}"
+
+
+def _check_position(state: UploadState, part: Part) -> None:
+    if part.position is not None and part.position.start != state.offset:
+        raise _out_of_order(state, "the chunk does not begin where the upload ends")
+
+
+def _out_of_order(state: UploadState, reason: str) -> RangeInvalidError:
+    return RangeInvalidError(
+        {"reason": reason, "held": state.offset}, headers={"Range": held_range(state.offset)}
+    )
+
+
+async def _gather(part: Part) -> bytes:
+    data = b"".join([piece async for piece in part.body])
+    if len(data) != part.length:
+        raise SizeInvalidError({"announced": part.length, "received": len(data)})
+    return data

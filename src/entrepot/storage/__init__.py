@@ -1,0 +1,15 @@
+"""Where blobs' bytes lie."""
+
+from entrepot.storage.errors import StorageError, StorageFullError, UploadBusyError
+from entrepot.storage.store import BlobReader, BlobStore, Hasher, UploadStore, UploadWriter
+
+__all__ = [
+    "BlobReader",
+    "BlobStore",
+    "Hasher",
+    "StorageError",
+    "StorageFullError",
+    "UploadBusyError",
+    "UploadStore",
+    "UploadWriter",
+]

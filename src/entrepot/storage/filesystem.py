@@ -1,0 +1,432 @@
+"""Blobs as files where `registry:2` puts them; docs/storage-format.md describes the layout.
+
+    ROOT/docker/registry/v2/blobs/sha256/ab/ab…/data    a blob
+    ROOT/entrepot/uploads/UUID                          an upload
+
+Bytes arrive in an upload's file, are complete and hashed before the file is renamed to a blob's
+path, and are synced, all that a manifest needs together, when that manifest arrives.
+"""
+
+import asyncio
+import errno
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from concurrent.futures import Executor
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+from uuid import UUID, uuid4
+
+from entrepot.core.digest import Digest
+from entrepot.storage import direct, durable
+from entrepot.storage.direct import DirectFile
+from entrepot.storage.errors import StorageError, StorageFullError, UploadBusyError
+from entrepot.storage.store import Hasher
+
+T = TypeVar("T")
+
+_BATCH: Final = 1_048_576
+"""Bytes that are gathered before a thread is asked to write them."""
+
+_SMALL_READ: Final = 65_536
+"""Bytes up to which a read is tried at once; to try a larger one means to copy it twice."""
+
+_SLICE: Final = 65_536
+"""Bytes in one write. Larger ones have the kernel take its page cache from larger runs of memory,
+which where memory is short, or a guest's, costs ten times as much as the copying.
+"""
+
+_WRITEBACK: Final = 8 * 1_048_576
+_WRITEBACK_MOST: Final = 128 * 1_048_576
+_SLOW: Final = 100 * 1_048_576
+"""The kernel is asked to begin writing an upload after so many bytes if they came slower than so
+many a second, and after so many in any case: the last sync then has little to do, and a fast
+upload does not share its processors with the disk.
+"""
+
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT}
+
+
+def _converted(error: OSError) -> StorageError:
+    """Return what the operating system says as one of the store's errors."""
+    kind = StorageFullError if error.errno in _FULL else StorageError
+    return kind(f"{error.strerror}: {error.filename or 'an open file'}")
+
+
+class _StorageErrors:
+    """Turn what the operating system says into the store's errors."""
+
+    def __enter__(self) -> None:
+        """Nothing to do."""
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, OSError):
+            raise _converted(error) from error
+
+
+class _Reader:
+    def __init__(self, store: "FilesystemStore", fd: int) -> None:
+        self._store = store
+        self._fd = fd
+        self.size = os.fstat(fd).st_size
+
+    async def read(self, start: int, length: int) -> bytes:
+        """Read here what the page cache holds, which is faster than asking a thread; let a thread
+        wait for the disk.
+        """
+        length = min(length, self.size - start)
+        with _StorageErrors():
+            if length <= _SMALL_READ:
+                buffer = bytearray(length)
+                if self._read_cached(buffer, start) == length:
+                    return bytes(buffer)
+            elif self._cached(start) and self._cached(start + length - 1):
+                return os.pread(self._fd, length, start)
+            return await self._store.run(partial(os.pread, self._fd, length, start))
+
+    def _cached(self, position: int) -> bool:
+        return self._read_cached(bytearray(1), position) == 1
+
+    def _read_cached(self, buffer: bytearray, position: int) -> int:
+        """Read what needs no waiting, and return how much that was."""
+        try:
+            return os.preadv(self._fd, [buffer], position, os.RWF_NOWAIT)
+        except OSError:
+            return 0
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class _Writer:
+    hasher: Hasher | None = None
+
+    def __init__(self, store: "FilesystemStore", fd: int, path: str) -> None:
+        self._store = store
+        self._fd = fd
+        self._path = path
+        self._began = self._written = self._started = self.size = os.fstat(fd).st_size
+        self._started_at = time.monotonic()
+        self._direct: DirectFile | None = None
+        self._waiting: list[bytes] = []
+        self._waiting_size = 0
+        self._pending: asyncio.Future[None] | None = None
+
+    async def write(self, data: bytes) -> None:
+        self._waiting.append(data)
+        self._waiting_size += len(data)
+        self.size += len(data)
+        if self._waiting_size >= _BATCH:
+            await self._submit()
+
+    async def flush(self) -> None:
+        if self._waiting:
+            await self._submit()
+        await self._settle()
+        if self._direct is not None:
+            with _StorageErrors():
+                await self._store.run(self._end_direct)
+
+    async def rollback(self) -> None:
+        self._waiting, self._waiting_size = [], 0
+        with suppress(StorageError):
+            await self._settle()
+        self.abandon()
+        with _StorageErrors():
+            os.ftruncate(self._fd, self._began)
+        self._written = self.size = self._began
+
+    def abandon(self) -> None:
+        """Give up what is only gathered."""
+        if self._direct is not None:
+            self._direct.close()
+            self._direct = None
+
+    async def digest(self, algorithm: str) -> Digest:
+        await self.flush()
+        with _StorageErrors():
+            return await self._store.run(partial(_hash_file, self._path, algorithm))
+
+    async def publish(self, digest: Digest) -> None:
+        await self.flush()
+        with _StorageErrors():
+            await self._store.run(partial(self._store.move, self._path, digest))
+
+    async def discard(self) -> None:
+        with _StorageErrors(), suppress(FileNotFoundError):
+            await self._store.run(partial(os.unlink, self._path))
+
+    async def _submit(self) -> None:
+        await self._settle()
+        batch, self._waiting, self._waiting_size = self._waiting, [], 0
+        self._pending = self._store.run(partial(self._append, batch, self.hasher))
+
+    async def _settle(self) -> None:
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            try:
+                with _StorageErrors():
+                    await pending
+            except StorageError:
+                self._waiting, self._waiting_size = [], 0  # nothing may follow a gap
+                raise
+
+    def _append(self, batch: list[bytes], hasher: Hasher | None) -> None:
+        # In one piece: each call gives the interpreter's lock away, and waits to get it back.
+        data = batch[0] if len(batch) == 1 else b"".join(batch)
+        if self._direct is None and len(data) >= _BATCH:
+            self._begin_direct()
+        if hasher is not None:
+            hasher.update(data)
+        if self._direct is not None:
+            self._direct.append(data)
+        else:
+            self._write(data)
+
+    def _begin_direct(self) -> None:
+        """Go on directly if that is possible here."""
+        if self._store.direct and direct.aligned(self._written):
+            try:
+                self._direct = DirectFile(self._path, position=self._written)
+            except OSError:
+                self._store.direct = False
+
+    def _end_direct(self) -> None:
+        """Write what is still gathered, the last few bytes the usual way."""
+        ending, self._direct = self._direct, None
+        if ending is not None:
+            try:
+                rest = ending.finish()
+            finally:
+                self._written = ending.position
+                ending.close()
+            self._write(rest)
+
+    def _write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            done = os.pwrite(self._fd, rest[:_SLICE], self._written)
+            self._written += done
+            rest = rest[done:]
+        if self._store.syncs:
+            self._write_back()
+
+    def _write_back(self) -> None:
+        length = self._written - self._started
+        seconds = time.monotonic() - self._started_at
+        if length >= _WRITEBACK_MOST or (length >= _WRITEBACK and length < seconds * _SLOW):
+            durable.start_writeback(self._fd, start=self._started, length=length)
+            self._started, self._started_at = self._written, time.monotonic()
+
+
+class _Timed:
+    def __init__(self, observe: Callable[[str, float], None], action: str) -> None:
+        self._observe = observe
+        self._action = action
+        self._began = time.perf_counter()
+
+    def __enter__(self) -> None:
+        """The clock runs from the beginning."""
+
+    def __exit__(self, *_: object) -> None:
+        self._observe(self._action, time.perf_counter() - self._began)
+
+
+class FilesystemStore:
+    """A `BlobStore` and an `UploadStore` under one directory.
+
+    `threads` does what may wait for the disk. With `sync_files` None nothing is ever synced:
+    a power cut may then lose what was acknowledged (`durability: relaxed`). `observe` is told the
+    name and the seconds of each call.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        threads: Executor,
+        sync_files: Callable[[Iterable[str]], None] | None = durable.sync_files,
+        observe: Callable[[str, float], None] = lambda _action, _seconds: None,
+    ) -> None:
+        self._blobs = os.fspath(root / "docker" / "registry" / "v2" / "blobs")
+        self._uploads = os.fspath(root / "entrepot" / "uploads")
+        self._threads = threads
+        self._sync_files = sync_files
+        self._observe = observe
+        self.syncs = sync_files is not None
+        self.direct = True
+        """Whether large uploads are written past the page cache; false once that has failed."""
+        with _StorageErrors():
+            os.makedirs(self._blobs, exist_ok=True)
+            os.makedirs(self._uploads, exist_ok=True)
+
+    def _timed(self, action: str) -> "_Timed":
+        """Report how long a call took, under `registry:2`'s name for it."""
+        return _Timed(self._observe, action)
+
+    def run(self, work: Callable[[], T]) -> "asyncio.Future[T]":
+        return asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def _path(self, digest: Digest) -> str:
+        return f"{self._blobs}/{self.path(digest)}"
+
+    def _upload_path(self, upload: UUID) -> str:
+        return f"{self._uploads}/{upload}"
+
+    # Blobs --------------------------------------------------------------------------------------
+
+    async def open(self, digest: Digest) -> _Reader | None:
+        with self._timed("Reader"), _StorageErrors():
+            try:
+                fd = os.open(self._path(digest), os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return None
+        return _Reader(self, fd)
+
+    def path(self, digest: Digest) -> str | None:
+        encoded = digest.hex
+        return f"{digest.algorithm}/{encoded[:2]}/{encoded}/data"
+
+    async def size(self, digest: Digest) -> int | None:
+        with self._timed("Stat"):
+            return _size(self._path(digest))
+
+    async def put(self, digest: Digest, data: bytes) -> None:
+        with self._timed("PutContent"), _StorageErrors():
+            self._put(digest, data)
+
+    def _put(self, digest: Digest, data: bytes) -> None:
+        temporary = self._upload_path(uuid4())
+        try:
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            try:
+                if os.write(fd, data) != len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), temporary)
+                if self.syncs:
+                    durable.start_writeback(fd)
+            finally:
+                os.close(fd)
+            self.move(temporary, digest)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+    def move(self, source: str, digest: Digest) -> None:
+        """Rename a complete file to a blob's path; for a thread that may wait.
+
+        A file that is there may be what the index calls durable, so only a durable file may take
+        its place.
+        """
+        target = self._path(digest)
+        _ensure_directory(os.path.dirname(target))
+        done = durable.rename_new(source, target)
+        if not done:
+            if self.syncs:
+                durable.sync_file(source)
+            os.rename(source, target)
+
+    async def sync(self, digests: Iterable[Digest]) -> None:
+        if self._sync_files is None:
+            return
+        paths = [self._path(digest) for digest in digests]
+        if paths:
+            with self._timed("Sync"), _StorageErrors():
+                await self.run(partial(self._sync_files, paths))
+
+    async def verify(self, digest: Digest) -> bool:
+        with _StorageErrors():
+            try:
+                work = partial(_hash_file, self._path(digest), digest.algorithm)
+                return await self.run(work) == digest
+            except FileNotFoundError:
+                return False
+
+    async def delete(self, digest: Digest) -> None:
+        path = self._path(digest)
+        with self._timed("Delete"), _StorageErrors(), suppress(FileNotFoundError):
+            await self.run(partial(os.unlink, path))
+        with suppress(OSError):
+            os.rmdir(os.path.dirname(path))
+
+    # Uploads ------------------------------------------------------------------------------------
+
+    async def held(self, upload: UUID) -> int | None:
+        return _size(self._upload_path(upload))
+
+    @asynccontextmanager
+    async def append(self, upload: UUID) -> AsyncIterator[_Writer]:
+        path = self._upload_path(upload)
+        with _StorageErrors():
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            _lock(fd, path)
+            writer = _Writer(self, fd, path)
+            try:
+                yield writer
+                await writer.flush()
+            except StorageFullError:
+                await writer.rollback()
+                raise
+            except BaseException:
+                with suppress(StorageError):
+                    await writer.flush()
+                raise
+            finally:
+                writer.abandon()
+        finally:
+            os.close(fd)
+
+    async def stale(self, *, before: float) -> Sequence[UUID]:
+        with _StorageErrors():
+            return await self.run(partial(self._stale, before))
+
+    def _stale(self, before: float) -> list[UUID]:
+        found = []
+        with os.scandir(self._uploads) as entries:
+            for entry in entries:
+                with suppress(ValueError, FileNotFoundError):
+                    if entry.stat().st_mtime < before:
+                        found.append(UUID(entry.name))
+        return found
+
+
+def _ensure_directory(path: str) -> None:
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        os.makedirs(path, exist_ok=True)
+
+
+def _size(path: str) -> int | None:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _converted(error) from error
+
+
+def _lock(fd: int, path: str) -> None:
+    """Lock an upload's file, unless it is locked, or is no longer the upload's file."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UploadBusyError(f"{path} is being written") from None
+    try:
+        current = os.stat(path).st_ino == os.fstat(fd).st_ino
+    except FileNotFoundError:
+        current = False
+    if not current:
+        raise UploadBusyError(f"{path} has just ended")
+
+
+def _hash_file(path: str, algorithm: str) -> Digest:
+    with open(path, "rb", buffering=0) as file:
+        return Digest(f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}")

@@ -1,0 +1,107 @@
+"""The names of everything that is counted, with labels and buckets: a table."""
+
+from typing import Literal
+
+import msgspec
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0)
+"""Buckets of request durations: registry:2's."""
+ACTION_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Buckets of storage actions: the Go client's, which registry:2 leaves as they are."""
+COMMIT_SECONDS = (0.0001, 0.00025, 0.0005, *(0.001, 0.0025), *ACTION_SECONDS)
+SIZES = tuple(1024 * 2**power for power in range(22))
+"""Buckets of request and response sizes: 1 KiB to 2 GiB, registry:2's."""
+
+
+class Family(msgspec.Struct, frozen=True):
+    """One metric: its name, what it means and how it is told apart by labels."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+    @property
+    def length(self) -> int:
+        """How many values a series has: one, or the sum and a count for each bucket and beyond."""
+        return len(self.buckets) + 2 if self.kind == "histogram" else 1
+
+
+IN_FLIGHT = Family(
+    "registry_http_in_flight_requests", "gauge", "The in-flight HTTP requests", ("handler",)
+)
+REQUESTS = Family(
+    "registry_http_requests_total",
+    "counter",
+    "Total number of HTTP requests made",
+    ("handler", "code", "method"),
+)
+REQUEST_SECONDS = Family(
+    "registry_http_request_duration_seconds",
+    "histogram",
+    "The HTTP request latencies in seconds",
+    ("handler", "method"),
+    SECONDS,
+)
+REQUEST_SIZE = Family(
+    "registry_http_request_size_bytes",
+    "histogram",
+    "The HTTP request sizes in bytes",
+    ("handler",),
+    SIZES,
+)
+RESPONSE_SIZE = Family(
+    "registry_http_response_size_bytes",
+    "histogram",
+    "The HTTP response sizes in bytes",
+    ("handler",),
+    SIZES,
+)
+STORAGE_ACTIONS = Family(
+    "registry_storage_action_seconds",
+    "histogram",
+    "The number of seconds that the storage action takes",
+    ("driver", "action"),
+    ACTION_SECONDS,
+)
+INDEX_COMMITS = Family(
+    "entrepot_index_commit_seconds",
+    "histogram",
+    "Time that one commit of the index took, in seconds; several writers may share a commit",
+    (),
+    COMMIT_SECONDS,
+)
+AUTHENTICATIONS = Family(
+    "entrepot_auth_attempts_total",
+    "counter",
+    "Requests by how their authentication ended",
+    ("method", "outcome"),
+)
+UPLOADS_STARTED = Family("entrepot_uploads_started_total", "counter", "Uploads of blobs begun")
+UPLOADS_FINISHED = Family(
+    "entrepot_uploads_finished_total",
+    "counter",
+    "Uploads of blobs that came to an end, by how",
+    ("outcome",),
+)
+BLOB_BYTES = Family(
+    "entrepot_blob_bytes_total",
+    "counter",
+    "Bytes of blobs received from clients (in) and sent to them (out)",
+    ("direction",),
+)
+FAMILIES = (
+    REQUESTS,
+    REQUEST_SECONDS,
+    IN_FLIGHT,
+    REQUEST_SIZE,
+    RESPONSE_SIZE,
+    STORAGE_ACTIONS,
+    INDEX_COMMITS,
+    AUTHENTICATIONS,
+    UPLOADS_STARTED,
+    UPLOADS_FINISHED,
+    BLOB_BYTES,
+)
+"""Every metric that is counted, in the order in which they are rendered."""

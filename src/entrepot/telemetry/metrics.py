@@ -1,0 +1,169 @@
+"""What Entrepot counts: registry:2's metrics under its names, and our own.
+
+Every worker process has one `Metrics`; what one of them renders is about all of them (see
+`series` for how they share, docs/adr/0003-metrics.md for why not prometheus-client's own way).
+"""
+
+import threading
+from bisect import bisect_left
+from pathlib import Path
+from typing import Literal
+
+from entrepot.telemetry import exposition
+from entrepot.telemetry.families import (
+    AUTHENTICATIONS,
+    BLOB_BYTES,
+    IN_FLIGHT,
+    INDEX_COMMITS,
+    REQUEST_SECONDS,
+    REQUEST_SIZE,
+    REQUESTS,
+    RESPONSE_SIZE,
+    SECONDS,
+    SIZES,
+    STORAGE_ACTIONS,
+    UPLOADS_FINISHED,
+    UPLOADS_STARTED,
+    Family,
+)
+from entrepot.telemetry.series import Series, read
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class Metrics:
+    """The counters of this worker process.
+
+    `started` and `finished` belong to the thread of the event loop: they take no lock, and cost
+    1.5 us together. Everything else may be called from any thread. Nothing here raises.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """Count in `directory`, which all worker processes of one server share."""
+        self._directory = directory
+        self._series = Series(directory)
+        self._values = self._series.values
+        self._guard = threading.Lock()
+        self._in_flight: dict[str, int] = {}
+        self._places: dict[tuple[str, str, int], tuple[int, int, int, int, int]] = {}
+        for key in self._series.known():
+            if key[0] == IN_FLIGHT.name:
+                # The requests that were in flight in the process whose file this was are gone.
+                self._values[self._series.place(key)] = 0.0
+
+    def started(self, handler: str) -> None:
+        """Note that a request for `handler` (registry:2's label) begins."""
+        try:
+            place = self._in_flight[handler]
+        except KeyError:
+            place = self._in_flight[handler] = self._place(IN_FLIGHT, handler)
+        self._values[place] += 1
+
+    def finished(
+        self,
+        handler: str,
+        method: str,
+        status: int,
+        seconds: float,
+        request_bytes: int,
+        response_bytes: int,
+    ) -> None:
+        """Note that a request for which `started` was called has been answered.
+
+        The sizes are those of the bodies.
+        """
+        try:
+            places = self._places[handler, method, status]
+        except KeyError:
+            places = self._find_places(handler, method, status)
+        in_flight, count, duration, request, response = places
+        values = self._values
+        values[in_flight] -= 1
+        values[count] += 1
+        values[duration] += seconds
+        values[duration + 1 + bisect_left(SECONDS, seconds)] += 1
+        values[request] += request_bytes
+        values[request + 1 + bisect_left(SIZES, request_bytes)] += 1
+        values[response] += response_bytes
+        values[response + 1 + bisect_left(SIZES, response_bytes)] += 1
+
+    def storage_action(self, driver: str, action: str, seconds: float) -> None:
+        """Note a call of the blob store; `action` is registry:2's word (`GetContent`, ...)."""
+        self._observe(STORAGE_ACTIONS, seconds, driver, action)
+
+    def index_commit(self, seconds: float) -> None:
+        """Note a commit of the index."""
+        self._observe(INDEX_COMMITS, seconds)
+
+    def authentication(self, method: str, outcome: str) -> None:
+        """Note how the authentication of a request ended; both words are ours, not a client's."""
+        self._add(AUTHENTICATIONS, 1, method, outcome)
+
+    def upload_started(self) -> None:
+        """Note that an upload session was opened."""
+        self._add(UPLOADS_STARTED, 1)
+
+    def upload_finished(
+        self, outcome: Literal["completed", "mounted", "cancelled", "expired", "failed"]
+    ) -> None:
+        """Note the end of an upload."""
+        self._add(UPLOADS_FINISHED, 1, outcome)
+
+    def blob_bytes(self, direction: Literal["in", "out"], count: int) -> None:
+        """Note `count` bytes of blobs received or sent."""
+        self._add(BLOB_BYTES, count, direction)
+
+    def render(self) -> bytes:
+        """Return the metrics of the whole server in Prometheus' text format."""
+        snapshots = read(self._directory)
+        if not self._series.shared:
+            snapshots.append(self._series.snapshot())
+        return exposition.render(snapshots, directory=self._directory)
+
+    def close(self) -> None:
+        """Stop sharing: in-flight requests of this process no longer count, totals remain."""
+        self._series.close()
+        self._values = self._series.values
+
+    def _place(self, family: Family, *labels: str) -> int:
+        return self._series.place((family.name, *labels), length=family.length)
+
+    def _find_places(
+        self, handler: str, method: str, status: int
+    ) -> tuple[int, int, int, int, int]:
+        """Look up the places of a combination that is seen for the first time.
+
+        Methods that are no methods of ours share a label, lest a client fill the memory.
+        """
+        known = method if method in _METHODS else "unknown"
+        key = (handler, known, status)
+        if key not in self._places:
+            label = known.lower()  # as registry:2 writes it
+            self._places[key] = (
+                self._place(IN_FLIGHT, handler),
+                self._place(REQUESTS, handler, str(status), label),
+                self._place(REQUEST_SECONDS, handler, label),
+                self._place(REQUEST_SIZE, handler),
+                self._place(RESPONSE_SIZE, handler),
+            )
+        return self._places[key]
+
+    def _add(self, family: Family, amount: float, *labels: str) -> None:
+        place = self._place(family, *labels)
+        with self._guard:
+            self._values[place] += amount
+
+    def _observe(self, family: Family, value: float, *labels: str) -> None:
+        place = self._place(family, *labels)
+        bucket = place + 1 + bisect_left(family.buckets, value)
+        with self._guard:
+            self._values[place] += value
+            self._values[bucket] += 1
+
+
+def render(directory: Path) -> bytes:
+    """Return the metrics of the server whose workers count in `directory`.
+
+    For a process that counts nothing itself, such as the one that has the workers as children.
+    """
+    return exposition.render(read(directory), directory=directory)

@@ -1,0 +1,1 @@
+"""The OCI Distribution Specification, section by section, tried on a running registry."""

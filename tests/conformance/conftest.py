@@ -1,0 +1,56 @@
+"""The registry under test, and a client that checks what must hold for every answer.
+
+`ENTREPOT_TEST_URL` names another registry to try these tests on (one that is already running).
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import uuid
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.conformance.answers import assert_acceptable
+
+_RUN = uuid.uuid4().hex[:8]
+_NUMBER = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def registry_url(request: pytest.FixtureRequest) -> str:
+    """`http://host:port` of the registry under test, without a slash at the end."""
+    external = os.environ.get("ENTREPOT_TEST_URL")
+    if external:
+        return external.rstrip("/")
+    return str(request.getfixturevalue("registry").url)
+
+
+def _check(response: httpx.Response) -> None:
+    response.read()
+    assert_acceptable(response)
+
+
+@pytest.fixture(scope="session")
+def http(registry_url: str) -> Iterator[httpx.Client]:
+    """A client of the registry; fails the test on any answer that no registry may give."""
+    with httpx.Client(
+        base_url=registry_url, timeout=30, event_hooks={"response": [_check]}
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+def repo(request: pytest.FixtureRequest) -> str:
+    """A repository name that no other test has."""
+    slug = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:60].strip("-")
+    return f"conformance/{slug}/{_RUN}-{next(_NUMBER)}"
+
+
+@pytest.fixture
+def seed(repo: str) -> str:
+    """A seed for content that no other test pushes."""
+    return repo

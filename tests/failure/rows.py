@@ -1,0 +1,27 @@
+"""The index as another program sees it."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+
+def rows(root: Path, sql: str, **values: object) -> list[tuple[Any, ...]]:
+    """What a query finds in the index of the registry at `root`, without writing to it."""
+    address = f"file:{root}/entrepot/index.sqlite3?mode=ro"
+    with closing(sqlite3.connect(address, uri=True)) as connection:
+        return connection.execute(sql, values).fetchall()
+
+
+def packed(digest: str) -> bytes:
+    """The form in which the index keeps a digest (docs/index-model.md)."""
+    algorithm, _, encoded = digest.partition(":")
+    return {"sha256": b"\1", "sha512": b"\2"}[algorithm] + bytes.fromhex(encoded)
+
+
+def is_synced(root: Path, digest: str) -> bool | None:
+    """Whether the index calls a blob durable; None if it does not know the blob."""
+    found = rows(root, "SELECT synced FROM blobs WHERE digest = :digest", digest=packed(digest))
+    return bool(found[0][0]) if found else None

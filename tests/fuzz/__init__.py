@@ -1,0 +1,1 @@
+"""Hostile and accidental input over the wire: generated names, ranges, requests, bytes."""

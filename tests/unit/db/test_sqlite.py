@@ -1,0 +1,318 @@
+"""The index in SQLite: shared commits, what other processes see, and how it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from entrepot.db import DatabaseError, Transaction
+from entrepot.db.engine import Work
+from entrepot.db.settings import ensure_setting, replace_setting
+from entrepot.db.sqlite import SqliteDatabase
+
+pytestmark = pytest.mark.anyio
+
+FIND = "SELECT value FROM settings WHERE key = :key"
+
+
+class OwnError(Exception):
+    """What a transaction of a test raises."""
+
+
+def setting(key: str, value: str) -> Work[None]:
+    async def work(transaction: Transaction) -> None:
+        await replace_setting(transaction, key, value=value)
+
+    return work
+
+
+def failing(key: str) -> Work[None]:
+    async def work(transaction: Transaction) -> None:
+        await replace_setting(transaction, key, value="half-made")
+        raise OwnError
+
+    return work
+
+
+async def value(index: SqliteDatabase, key: str) -> str | None:
+    row = await index.fetch_one(FIND, {"key": key})
+    return str(row[0]) if row else None
+
+
+OTHER = """
+import asyncio, sys
+from pathlib import Path
+from entrepot.db.settings import replace_setting
+from entrepot.db.sqlite import SqliteDatabase
+
+async def main():
+    index = SqliteDatabase(Path(sys.argv[1]))
+    for line in sys.stdin:
+        key, value = line.split()
+        write = index.write_lazily if value.startswith("lazy") else index.write
+        await write(lambda transaction: replace_setting(transaction, key, value=value))
+        print("done", flush=True)
+    await index.close()
+
+asyncio.run(main())
+"""
+
+
+class OtherProcess:
+    """A process that sets settings in the same index when it is told to."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def set(self, key: str, value: str) -> None:
+        """Returns when the other process has committed."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(key, value, file=self._process.stdin, flush=True)
+        assert self._process.stdout.readline() == "done\n"
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+@contextmanager
+def other_process(path: Path) -> Iterator[OtherProcess]:
+    command = [sys.executable, "-c", OTHER, str(path)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield OtherProcess(process)
+        process.kill()
+
+
+# Transactions -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["write", "write_lazily"])
+async def test_a_transaction_returns_what_its_work_returns(index: SqliteDatabase, how: str) -> None:
+    async def work(transaction: Transaction) -> str:
+        return await ensure_setting(transaction, "key", default="given")
+
+    write = index.write if how == "write" else index.write_lazily
+    assert await write(work) == "given"
+    assert await value(index, "key") == "given"
+
+
+@pytest.mark.parametrize("how", ["write", "write_lazily"])
+async def test_what_work_raises_undoes_it(index: SqliteDatabase, how: str) -> None:
+    write = index.write if how == "write" else index.write_lazily
+    with pytest.raises(OwnError):
+        await write(failing("key"))
+    assert await value(index, "key") is None
+    await write(setting("key", "afterwards"))
+    assert await value(index, "key") == "afterwards"
+
+
+async def test_one_that_fails_does_not_hurt_the_others(index: SqliteDatabase) -> None:
+    """A hundred at once share commits; every third raises, and is undone alone."""
+    jobs = [
+        index.write(failing(f"key-{n}") if n % 3 == 0 else setting(f"key-{n}", "whole"))
+        for n in range(100)
+    ]
+    outcomes = await asyncio.gather(*jobs, return_exceptions=True)
+    for number, outcome in enumerate(outcomes):
+        fails = number % 3 == 0
+        assert isinstance(outcome, OwnError) if fails else outcome is None
+        assert await value(index, f"key-{number}") == (None if fails else "whole")
+
+
+async def test_a_broken_statement_does_not_hurt_the_others(index: SqliteDatabase) -> None:
+    """What the engine refuses is a DatabaseError for the one, and the others are committed."""
+
+    async def broken(transaction: Transaction) -> None:
+        await replace_setting(transaction, "broken", value="half-made")
+        await transaction.execute("INSERT INTO no_such_table VALUES (1)", {})
+
+    jobs = [index.write(broken if n == 5 else setting(f"key-{n}", "whole")) for n in range(10)]
+    outcomes = await asyncio.gather(*jobs, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes if outcome is not None] == [DatabaseError]
+    assert isinstance(outcomes[5], DatabaseError)
+    assert await value(index, "broken") is None
+    assert [await value(index, f"key-{n}") for n in (0, 4, 6, 9)] == ["whole"] * 4
+
+
+async def test_foreign_keys_hold(index: SqliteDatabase) -> None:
+    async def work(transaction: Transaction) -> None:
+        sql = "INSERT INTO repository_blobs (repository_id, digest, linked_at) VALUES (7, x'00', 0)"
+        await transaction.execute(sql, {})
+
+    with pytest.raises(DatabaseError, match="FOREIGN KEY"):
+        await index.write(work)
+
+
+async def test_work_may_wait_for_its_transaction_only(index: SqliteDatabase) -> None:
+    async def work(transaction: Transaction) -> None:
+        await replace_setting(transaction, "key", value="half-made")
+        await asyncio.sleep(0)
+
+    with pytest.raises(RuntimeError, match="awaited something other"):
+        await index.write(work)
+    assert await value(index, "key") is None
+
+
+async def test_a_cancelled_caller_disturbs_nobody(index: SqliteDatabase) -> None:
+    tasks = [asyncio.ensure_future(index.write(setting(f"key-{n}", "x"))) for n in range(20)]
+    await asyncio.sleep(0)
+    for task in tasks[::2]:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await index.write(setting("last", "y"))
+    assert [await value(index, f"key-{n}") for n in range(1, 20, 2)] == ["x"] * 10
+
+
+async def test_writes_share_commits(path: Path) -> None:
+    """And `committed` is told of each shared commit, not of each write."""
+    seconds: list[float] = []
+    index = SqliteDatabase(path, committed=seconds.append)
+    await asyncio.gather(*(index.write(setting(f"key-{n}", "x")) for n in range(200)))
+    await index.close()
+    assert 0 < len(seconds) < 100
+    assert all(second >= 0 for second in seconds)
+
+
+async def test_a_durable_write_waits_for_the_disk_and_a_lazy_one_does_not(path: Path) -> None:
+    """Seen by the level at which the writing connection commits."""
+    levels: list[int] = []
+
+    async def note(transaction: Transaction) -> None:
+        row = await transaction.fetch_one("PRAGMA synchronous", {})
+        assert row is not None
+        levels.append(row[0])
+
+    full, normal = 2, 1
+    index = SqliteDatabase(path)
+    await index.write(note)
+    await index.write_lazily(note)
+    await index.write(note)
+    await index.close()
+    assert levels == [full, normal, full]
+    levels.clear()
+    relaxed = SqliteDatabase(path, durable=False)
+    await relaxed.write(note)
+    await relaxed.close()
+    assert levels == [normal]
+
+
+async def test_closing_finishes_what_was_begun(path: Path) -> None:
+    index = SqliteDatabase(path)
+    writes = [asyncio.ensure_future(index.write(setting(f"key-{n}", "x"))) for n in range(50)]
+    await asyncio.sleep(0)
+    await index.close()
+    await asyncio.gather(*writes)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM settings").fetchone() == (50,)
+    with pytest.raises(DatabaseError, match="closed"):
+        await index.write(setting("late", "x"))
+
+
+# Reading ----------------------------------------------------------------------------------------
+
+
+async def test_rows_are_right_after_every_write(index: SqliteDatabase) -> None:
+    """Rows that are remembered are never older than the last commit; absent ones, too."""
+    assert await value(index, "key") is None
+    for number in range(50):
+        write = index.write if number % 2 else index.write_lazily
+        await write(setting("key", str(number)))
+        assert await value(index, "key") == str(number)
+        assert await value(index, "key") == str(number)
+
+
+async def test_rows_are_right_at_once_after_another_process_wrote(
+    index: SqliteDatabase, path: Path
+) -> None:
+    with other_process(path) as other:
+        for number in range(30):
+            assert await value(index, "key") == (None if number == 0 else f"lazy-{number - 1}")
+            other.set("key", f"lazy-{number}")
+            assert await value(index, "key") == f"lazy-{number}"
+            await index.write(setting("mine", str(number)))
+        other.set("key", "durable")
+        assert await value(index, "key") == "durable"
+
+
+async def test_a_process_that_was_killed_leaves_the_turn_to_others(
+    index: SqliteDatabase, path: Path
+) -> None:
+    for number in range(3):
+        with other_process(path) as other:
+            other.set("key", str(number))
+            other.kill()
+        await index.write(setting("mine", str(number)))
+        assert await value(index, "key") == str(number)
+
+
+async def test_two_processes_count_together(path: Path, index: SqliteDatabase) -> None:
+    """Nothing is lost between reading and writing inside a transaction."""
+
+    async def count(transaction: Transaction) -> None:
+        now = int(await ensure_setting(transaction, "count", default="0"))
+        await replace_setting(transaction, "count", value=str(now + 1))
+
+    second = SqliteDatabase(path)
+    each = [db.write(count) for _ in range(50) for db in (index, second)]
+    await asyncio.gather(*each)
+    await second.close()
+    assert await value(index, "count") == "100"
+
+
+async def test_many_rows(index: SqliteDatabase) -> None:
+    async def work(transaction: Transaction) -> None:
+        sql = "INSERT INTO settings (key, value) VALUES (:key, :value)"
+        values = ({"key": f"{n:03}", "value": "x" * 100_000} for n in range(100))
+        await transaction.execute_many(sql, values)
+
+    await index.write(work)
+    rows = await index.fetch_all("SELECT key FROM settings ORDER BY key", {})
+    assert [row[0] for row in rows] == [f"{n:03}" for n in range(100)]
+    for _ in range(2):
+        for number in range(100):
+            assert await value(index, f"{number:03}") == "x" * 100_000
+
+
+# Failures ---------------------------------------------------------------------------------------
+
+
+async def test_a_bad_question_is_a_database_error(index: SqliteDatabase) -> None:
+    with pytest.raises(DatabaseError, match="can't be read"):
+        await index.fetch_one("SELECT * FROM no_such_table", {})
+    with pytest.raises(DatabaseError, match="can't be read"):
+        await index.fetch_all("SELECT", {})
+
+
+async def test_writes_wait_for_a_program_that_holds_the_index(
+    index: SqliteDatabase, path: Path
+) -> None:
+    """Such as somebody's sqlite3 shell: reads go on, the write comes through afterwards."""
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        write = asyncio.ensure_future(index.write(setting("key", "late")))
+        await asyncio.wait([write], timeout=0.05)
+        assert not write.done()
+        assert await value(index, "key") is None
+        other.execute("COMMIT")
+        await write
+    assert await value(index, "key") == "late"
+
+
+def test_the_index_is_in_write_ahead_mode(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_an_index_that_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseError, match="can't be opened"):
+        SqliteDatabase(tmp_path / "no" / "such" / "folder" / "index.sqlite3")
