@@ -147,10 +147,13 @@ class Registry:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(STOP_SECONDS)
         wait_until(self._tree_is_gone, what="the end of the server's processes")
-        # Until the last thread of a killed process is gone it may hold its sockets; but the port
-        # may be another server's.
+        # The port may be another server's.
         with suppress(AssertionError):
-            wait_until(lambda: not self._is_open(), seconds=3.0)
+            self.wait_until_closed()
+
+    def wait_until_closed(self) -> None:
+        """Until the last thread of a killed process is gone it may hold its sockets."""
+        wait_until(lambda: not self._is_open(), seconds=3.0, what="the end of listening")
 
     def log(self) -> str:
         """Everything the server wrote to its output streams so far."""

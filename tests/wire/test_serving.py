@@ -200,6 +200,7 @@ def test_no_worker_outlives_the_server(tmp_path: Path) -> None:
         os.kill(registry.process.pid, signal.SIGKILL)
         registry.process.wait()
         wait_until(lambda: not any(map(is_alive, orphans)), what="the workers' end")
+        registry.wait_until_closed()
         registry.start()
         assert httpx.get(f"{registry.url}/v2/").status_code == 200
 
