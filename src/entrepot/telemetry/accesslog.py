@@ -103,9 +103,17 @@ class AccessLog:
     """
 
     def __init__(
-        self, log: Log, *, descriptor: int | None = None, clock: Callable[[], float] = time.time
+        self,
+        log: Log,
+        *,
+        descriptor: int | None = None,
+        clock: Callable[[], float] = time.time,
+        most_waiting: int = _MOST_WAITING,
     ) -> None:
-        """Write to `descriptor` (standard output); `clock` tells seconds since 1970."""
+        """Write to `descriptor` (standard output); `clock` tells seconds since 1970. More than
+        `most_waiting` bytes are not kept for a reader that does not read.
+        """
+        self._most_waiting = most_waiting
         self._descriptor = sys.stdout.fileno() if descriptor is None else descriptor
         self._clock = clock
         self._second = -1
@@ -131,7 +139,7 @@ class AccessLog:
         """Note one request."""
         line = self._line(entry)
         with self._guard:
-            if self._waiting_bytes > _MOST_WAITING:
+            if self._waiting_bytes > self._most_waiting:
                 self._dropped += 1
                 return
             self._waiting.append(line)
