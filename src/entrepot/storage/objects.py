@@ -73,10 +73,16 @@ class MultipartClient(Protocol):
         """Begin an upload and return its token."""
 
     async def put_part(self, key: str, token: str, number: int, data: bytes) -> str:
-        """Write part `number` (from 1; written again, it replaces itself) and return its mark."""
+        """Write part `number` (from 1; written again, it replaces itself) and return its mark.
+
+        A mark stands for these very bytes: if somebody else writes the part again, completing with
+        the old mark fails or gives the old bytes, and never takes the other's.
+        """
 
     async def complete(self, key: str, token: str, marks: Sequence[str]) -> None:
-        """Make the object of its parts, by their marks in order. May be repeated."""
+        """Make the object of its parts, by their marks in order; what was there is replaced at
+        once. May be repeated, also after it was done.
+        """
 
     async def abort(self, key: str, token: str) -> None:
         """Drop an upload with its parts; one that is not there is no error."""
