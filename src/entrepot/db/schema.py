@@ -198,6 +198,19 @@ tag_history = Table(
     Index(None, "repository_id", "name", "changed_at"),
 )
 
+upload_sessions = Table(
+    "upload_sessions",
+    metadata,
+    Column("upload", LargeBinary(16), primary_key=True),
+    Column("state", LargeBinary, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("mark", BigInteger, nullable=False),
+    Column("busy_until", BigInteger, nullable=False),
+    Column("touched_at", BigInteger, nullable=False),
+    Index(None, "touched_at"),
+    sqlite_with_rowid=False,
+)
+
 ended_uploads = Table(
     "ended_uploads",
     metadata,
@@ -314,6 +327,66 @@ trust_metadata = Table(
     Column("payload", LargeBinary, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     UniqueConstraint("repository_id", "role", "version"),
+)
+
+# What registry:2 left ----------------------------------------------------------------------------
+
+imports = Table(
+    "imports",
+    metadata,
+    _id(),
+    Column("source", Text, nullable=False, unique=True),
+    Column("in_place", Boolean(create_constraint=False), nullable=False),
+    Column("verify", Boolean(create_constraint=False), nullable=False),
+    Column("phase", Text, nullable=False),
+    Column("started_at", BigInteger, nullable=False),
+    Column("finished_at", BigInteger),
+    Column("lease_owner", Text),
+    Column("lease_expires_at", BigInteger),
+    Column("repositories", BigInteger, nullable=False, server_default="0"),
+    Column("manifests", BigInteger, nullable=False, server_default="0"),
+    Column("indexed", BigInteger, nullable=False, server_default="0"),
+)
+
+
+def _of_import() -> "Column[int]":
+    return Column(
+        "import_id",
+        BigId,
+        ForeignKey("imports.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    )
+
+
+import_repositories = Table(
+    "import_repositories",
+    metadata,
+    _of_import(),
+    Column("name", Name, primary_key=True),
+    Column("manifests", BigInteger, nullable=False),
+    Column("seen", BigInteger, nullable=False),
+    Column("indexed", BigInteger, nullable=False),
+    Column("done", Boolean(create_constraint=False), nullable=False),
+    sqlite_with_rowid=False,
+)
+
+import_findings = Table(
+    "import_findings",
+    metadata,
+    _of_import(),
+    Column("place", Name, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+import_deletions = Table(
+    "import_deletions",
+    metadata,
+    _in_repository(primary_key=True),
+    Column("digest", PackedDigest, primary_key=True),
+    sqlite_with_rowid=False,
 )
 
 # Work and news ----------------------------------------------------------------------------------

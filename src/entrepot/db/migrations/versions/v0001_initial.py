@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from entrepot.db.migrations import initial_work
+
 revision = "0001"
 down_revision = None
 
@@ -13,9 +15,11 @@ NAME = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 def upgrade() -> None:
     _blob_reviews()
     _blobs()
+    _upload_sessions()
     _ended_uploads()
-    _events()
-    _jobs()
+    initial_work.create_events()
+    initial_work.create_imports()
+    initial_work.create_jobs()
     _namespaces()
     _settings()
     _grants()
@@ -23,6 +27,7 @@ def upgrade() -> None:
     _quotas()
     _replication_rules()
     _repositories()
+    initial_work.create_import_deletions()
     _leases()
     _manifests()
     _repository_blobs()
@@ -71,6 +76,23 @@ def _blobs() -> None:
     )
 
 
+def _upload_sessions() -> None:
+    op.create_table(
+        "upload_sessions",
+        sa.Column("upload", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("state", sa.LargeBinary(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("mark", sa.BigInteger(), nullable=False),
+        sa.Column("busy_until", sa.BigInteger(), nullable=False),
+        sa.Column("touched_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("upload", name=op.f("pk_upload_sessions")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(
+        op.f("ix_upload_sessions_touched_at"), "upload_sessions", ["touched_at"], unique=False
+    )
+
+
 def _ended_uploads() -> None:
     op.create_table(
         "ended_uploads",
@@ -79,37 +101,6 @@ def _ended_uploads() -> None:
         sa.PrimaryKeyConstraint("upload", name=op.f("pk_ended_uploads")),
         sqlite_with_rowid=False,
     )
-
-
-def _events() -> None:
-    op.create_table(
-        "events",
-        sa.Column("id", BIG_ID, autoincrement=True, nullable=False),
-        sa.Column("kind", sa.Text(), nullable=False),
-        sa.Column("repository", sa.Text(), nullable=True),
-        sa.Column("payload", sa.LargeBinary(), nullable=False),
-        sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_events")),
-    )
-    op.create_index(op.f("ix_events_created_at"), "events", ["created_at"], unique=False)
-
-
-def _jobs() -> None:
-    op.create_table(
-        "jobs",
-        sa.Column("id", BIG_ID, autoincrement=True, nullable=False),
-        sa.Column("kind", sa.Text(), nullable=False),
-        sa.Column("key", sa.Text(), nullable=False),
-        sa.Column("payload", sa.LargeBinary(), nullable=False),
-        sa.Column("run_after", sa.BigInteger(), nullable=False),
-        sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("lease_owner", sa.Text(), nullable=True),
-        sa.Column("lease_expires_at", sa.BigInteger(), nullable=True),
-        sa.Column("last_error", sa.Text(), nullable=True),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
-        sa.UniqueConstraint("kind", "key", name=op.f("uq_jobs_kind_key")),
-    )
-    op.create_index(op.f("ix_jobs_run_after"), "jobs", ["run_after"], unique=False)
 
 
 def _namespaces() -> None:
