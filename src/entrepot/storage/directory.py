@@ -1,0 +1,148 @@
+"""Files below a directory, as a `Tree`."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import suppress
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Final, TypeVar
+
+from entrepot.storage.errors import StorageError
+from entrepot.storage.tree import File
+
+T = TypeVar("T")
+
+_PAGE: Final = 512
+_PIECE: Final = 1_048_576
+
+
+def _error(error: OSError) -> StorageError:
+    return StorageError(f"{error.strerror}: {error.filename or 'an open file'}")
+
+
+class DirectoryTree:
+    """A `Tree` under `root`; `threads` do what may wait for the disk."""
+
+    def __init__(self, root: Path, *, threads: Executor) -> None:
+        self._root = os.fspath(root)
+        self._threads = threads
+
+    def _run(self, work: Callable[[], T]) -> "asyncio.Future[T]":
+        return asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    async def names(self, path: str) -> AsyncIterator[list[str]]:
+        async for page in self._pages(_names(f"{self._root}/{path}")):
+            yield page
+
+    async def files(self, path: str) -> AsyncIterator[list[File]]:
+        async for page in self._pages(_files(self._root, path)):
+            yield page
+
+    async def _pages(self, entries: Iterator[T]) -> AsyncIterator[list[T]]:
+        while page := await self._run(lambda: list(islice(entries, _PAGE))):
+            yield page
+
+    async def read_many(
+        self, paths: Sequence[str], *, most: int
+    ) -> list[bytes | StorageError | None]:
+        return await self._run(lambda: [_read(f"{self._root}/{path}", most) for path in paths])
+
+    async def sizes(self, paths: Sequence[str]) -> list[int | None]:
+        return await self._run(lambda: [_size(f"{self._root}/{path}") for path in paths])
+
+    async def pieces(self, path: str) -> AsyncIterator[bytes]:
+        try:
+            with open(f"{self._root}/{path}", "rb", buffering=0) as file:
+                while data := await self._run(partial(file.read, _PIECE)):
+                    yield data
+        except OSError as error:
+            raise _error(error) from error
+
+    async def write_many(self, files: Sequence[tuple[str, bytes, int]]) -> None:
+        await self._run(lambda: [_write(f"{self._root}/{f[0]}", f[1], f[2]) for f in files])
+
+    async def delete_many(self, paths: Sequence[str]) -> None:
+        await self._run(lambda: [_delete(self._root, path) for path in paths])
+
+
+def _names(path: str) -> Iterator[str]:
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    yield entry.name
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise _error(error) from error
+
+
+def _files(root: str, path: str) -> Iterator[File]:
+    """Walk depth first, holding one open folder for each level and no list of what is in it."""
+    try:
+        with os.scandir(f"{root}/{path}") as entries:
+            for entry in entries:
+                below = f"{path}/{entry.name}"
+                if entry.is_dir(follow_symlinks=False):
+                    yield from _files(root, below)
+                    continue
+                with suppress(FileNotFoundError):
+                    facts = entry.stat()
+                    yield File(below, facts.st_size, facts.st_mtime_ns // 1000)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        yield File(path, 0, 0, f"can't be read: {error.strerror}")
+
+
+def _read(path: str, most: int) -> bytes | StorageError | None:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return _error(error)
+    try:
+        size = os.fstat(fd).st_size
+        if size > most:
+            return StorageError(f"{path} has more than {most} bytes")
+        return os.read(fd, size)
+    except OSError as error:
+        return _error(error)
+    finally:
+        os.close(fd)
+
+
+def _size(path: str) -> int | None:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return None
+
+
+def _write(path: str, data: bytes, modified: int) -> None:
+    """Write beside and rename, so that nobody ever reads half of it."""
+    temporary = f"{path}.entrepot"
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.utime(file.fileno(), ns=(modified * 1000, modified * 1000))
+        os.replace(temporary, path)
+    except OSError as error:
+        raise _error(error) from error
+
+
+def _delete(root: str, path: str) -> None:
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(f"{root}/{path}")
+    except OSError as error:
+        raise _error(error) from error
+    with suppress(OSError):  # ends at the first folder that is not empty
+        while path := os.path.dirname(path):
+            os.rmdir(f"{root}/{path}")
