@@ -5,9 +5,10 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from secrets import token_hex
 from typing import Final
@@ -20,21 +21,26 @@ from entrepot.api.http import Headers, Request
 from entrepot.api.links import Links
 from entrepot.api.routes import Router
 from entrepot.config import Config, ConfigError, Problem
+from entrepot.config.finding import Finding, ok
+from entrepot.config.finding import error as wrong
 from entrepot.core.access import Action
-from entrepot.db import Transaction
-from entrepot.db.migrate import migrate
+from entrepot.db import Database, DatabaseError, Transaction
+from entrepot.db.address import IndexAddress
+from entrepot.db.opening import migrate_index, open_index, try_index
 from entrepot.db.settings import ensure_setting
-from entrepot.db.sqlite import SqliteDatabase
 from entrepot.health import HealthBoard
 from entrepot.identity import Authenticator
 from entrepot.identity.anonymous import Anonymous
 from entrepot.identity.htpasswd import Htpasswd
 from entrepot.identity.users import create_users_file
+from entrepot.services.imports import begin_takeover, find_past, take_part
+from entrepot.services.layout import Layout
 from entrepot.services.maintenance import Upkeep, recover
 from entrepot.services.push import ManifestRules
 from entrepot.services.stores import Stores
 from entrepot.services.uploads import Uploads
 from entrepot.storage import StorageError
+from entrepot.storage.directory import DirectoryTree
 from entrepot.storage.durable import sync_files
 from entrepot.storage.filesystem import FilesystemStore
 from entrepot.storage.memory import MemoryStore
@@ -59,8 +65,7 @@ def prepare(config: Config) -> None:
         create_users_file(Path(config.auth.htpasswd.path))
     if config.storage.driver == "filesystem":
         _prepare_directory(config.storage.root)
-        _look_for_repositories(config.storage.root)
-        migrate(_index_path(config))
+        _migrate(config)
         asyncio.run(_recover(config))
 
 
@@ -101,6 +106,16 @@ def storage_check(config: Config) -> Callable[[], None]:
     return check if config.storage.driver == "filesystem" else lambda: None
 
 
+def check_servers(config: Config) -> Iterator[Finding]:
+    """Every finding about the servers that the registry would connect to; changes nothing."""
+    address = _index_address(config)
+    if config.storage.driver != "inmemory" and not address.is_file:
+        try:
+            yield ok("database.url", try_index(address))
+        except DatabaseError as failure:
+            yield wrong("database.url", str(failure))
+
+
 class _Runtime:
     """What lives as long as a worker."""
 
@@ -112,13 +127,14 @@ class _Runtime:
         self.access = None if config.log.accesslog.disabled else AccessLog(config.log)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="storage")
         self._temporary: Path | None = None
-        self._index: SqliteDatabase | None = None
+        self._index: Database | None = None
         self._upkeep: asyncio.Task[None] | None = None
+        self._takeover: asyncio.Task[None] | None = None
 
     async def start(self) -> Context:
         """Open the stores in the running event loop."""
         config = self._config
-        stores = self._stores()
+        stores = await self._with_past(self._stores())
         secret = config.http.secret or await _secret(stores)
         uploads = Uploads(stores, key=secret.encode())
         if not config.storage.maintenance.readonly.enabled:
@@ -148,10 +164,11 @@ class _Runtime:
 
     async def stop(self) -> None:
         """Finish what was begun, and close the stores."""
-        if self._upkeep is not None:
-            self._upkeep.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._upkeep
+        for task in (self._takeover, self._upkeep):
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
         if self._index is not None:
             await self._index.close()
         if self._temporary is not None:
@@ -188,18 +205,29 @@ class _Runtime:
     def _stores(self) -> Stores:
         if self._config.storage.driver == "inmemory":
             self._temporary = Path(tempfile.mkdtemp(prefix="entrepot-index-"))
-            path = self._temporary / "index.sqlite3"
-            migrate(path)
+            address = IndexAddress(f"sqlite://{self._temporary / 'index.sqlite3'}")
+            migrate_index(address)
             memory = MemoryStore()
-            self._index = SqliteDatabase(path, durable=False, committed=self.metrics.index_commit)
+            self._index = open_index(address, durable=False, committed=self.metrics.index_commit)
             return Stores(self._index, memory, memory, _now)
-        self._index = SqliteDatabase(
-            _index_path(self._config),
+        self._index = open_index(
+            _index_address(self._config),
             durable=self._config.storage.durability == "full",
             committed=self.metrics.index_commit,
         )
         store = _filesystem(self._config, self._threads, self.metrics)
         return Stores(self._index, store, store, _now)
+
+    async def _with_past(self, stores: Stores) -> Stores:
+        """Take part in a takeover of what `registry:2` left here, if one is under way."""
+        if self._config.storage.driver == "inmemory":
+            return stores
+        tree = DirectoryTree(self._config.storage.root, threads=self._threads)
+        past = await find_past(stores, Layout(tree))
+        if past is not None:
+            stores = replace(stores, past=past)
+            self._takeover = asyncio.create_task(take_part(stores, past, self.metrics))
+        return stores
 
     def _upkeep_of(self, stores: Stores) -> Upkeep:
         purging = self._config.storage.maintenance.uploadpurging
@@ -218,13 +246,24 @@ def _now() -> int:
     return time.time_ns() // 1000
 
 
-def _index_path(config: Config) -> Path:
-    url = config.database_url()
-    scheme, _, path = url.partition("://")
-    if scheme != "sqlite":
-        problem = "database.url: this version keeps its index in SQLite: use sqlite:///PATH"
-        raise ConfigError([Problem(problem)])
-    return Path("/" + path.lstrip("/"))
+def _index_address(config: Config) -> IndexAddress:
+    database = config.database
+    return IndexAddress(
+        config.database_url(),
+        connections=database.maxconnections,
+        connect_timeout=database.connecttimeout,
+        statement_timeout=database.statementtimeout,
+    )
+
+
+def _migrate(config: Config) -> None:
+    address = _index_address(config)
+    try:
+        migrate_index(address)
+    except DatabaseError as failure:
+        if address.is_file:
+            raise
+        raise ConfigError([Problem(f"database.url: {failure}")]) from failure
 
 
 def _prepare_directory(root: Path) -> None:
@@ -241,16 +280,6 @@ def _prepare_directory(root: Path) -> None:
         ) from error
 
 
-def _look_for_repositories(root: Path) -> None:
-    """Say that repositories which `registry:2` left here are not served."""
-    found = root / "docker" / "registry" / "v2" / "repositories"
-    if found.is_dir():
-        _log.warning(
-            "repositories of registry:2 are not taken over yet; copy them with skopeo sync",
-            path=str(found),
-        )
-
-
 def _filesystem(config: Config, threads: ThreadPoolExecutor, metrics: Metrics) -> FilesystemStore:
     return FilesystemStore(
         config.storage.root,
@@ -262,13 +291,15 @@ def _filesystem(config: Config, threads: ThreadPoolExecutor, metrics: Metrics) -
 
 async def _recover(config: Config) -> None:
     with ThreadPoolExecutor(_THREADS) as threads:
-        index = SqliteDatabase(_index_path(config))
+        index = open_index(_index_address(config))
         try:
             store = FilesystemStore(config.storage.root, threads=threads)
             stores = Stores(index, store, store, _now)
             await _secret(stores)
             for digest in await recover(stores, boot=_boot()):
                 _log.error("blob was lost when the power went; push the image again", digest=digest)
+            old = Layout(DirectoryTree(config.storage.root, threads=threads))
+            await begin_takeover(stores, old, source=str(config.storage.root))
         finally:
             await index.close()
 

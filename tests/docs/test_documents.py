@@ -117,8 +117,9 @@ def test_the_keys_of_tables_are_what_is_said() -> None:
 def test_the_questions_are_functions() -> None:
     """Every query that the page names exists in `entrepot.db`, and every one there is named."""
     exist = set()
+    engines = {"schema", "sqlite", "postgres", "sessions", "migrate_postgres"}
     for module in iter_modules(entrepot.db.__path__):
-        if module.name in {f.stem for f in (SOURCE / "db").glob("*.py")} - {"schema", "sqlite"}:
+        if module.name in {f.stem for f in (SOURCE / "db").glob("*.py")} - engines:
             found = import_module(f"entrepot.db.{module.name}")
             for name, value in inspect.getmembers(found, inspect.iscoroutinefunction):
                 if value.__module__ == found.__name__:

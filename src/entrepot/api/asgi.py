@@ -24,6 +24,7 @@ from entrepot.core.errors import (
     UnauthorizedError,
     UnavailableError,
     UnknownError,
+    UnreachableError,
     UnsupportedError,
 )
 from entrepot.identity import Authenticator
@@ -156,6 +157,9 @@ class Application:
         except NoSpaceError as error:
             _log.error("no space left", error=str(error), request_id=request.id)
             return error_response(UnavailableError({"reason": "no space left"}, retry_after=60))
+        except UnreachableError as error:
+            _log.error("a server that is needed is away", error=str(error), request_id=request.id)
+            return error_response(UnavailableError({"request": request.id}, retry_after=2))
         except EntrepotError as error:
             _log.error("request failed", error=str(error), request_id=request.id)
             return error_response(UnavailableError({"request": request.id}))

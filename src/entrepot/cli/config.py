@@ -3,6 +3,7 @@
 import json
 import os
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -30,11 +31,12 @@ _COLOURS = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "error": t
 
 @app.command()
 def check(path: PathArgument = None) -> None:
-    """Try the configuration out: files, certificates, users, ports, free space.
+    """Try the configuration out: files, certificates, users, ports, free space, servers.
 
     Prints one line for everything that was tried, with ok, warning or error. The exit status is 1
     if there is an error. Nothing is changed.
     """
+    from entrepot.app import check_servers
     from entrepot.config.check import check as findings
 
     loaded = _load(path)
@@ -42,7 +44,8 @@ def check(path: PathArgument = None) -> None:
     _say("ok", f"configuration: {loaded.path or 'no file, built-in defaults'}")
     for notice in loaded.notices:
         _say("warning", str(notice))
-    for finding in findings(loaded.config, now=datetime.now(UTC)):
+    tried = findings(loaded.config, now=datetime.now(UTC))
+    for finding in chain(tried, check_servers(loaded.config)):
         failed = failed or finding.level == "error"
         _say(finding.level, f"{finding.what}: {finding.message}")
     raise typer.Exit(1 if failed else 0)

@@ -23,7 +23,8 @@ _BCRYPT = re.compile(rb"\$2[abxy]\$(\d\d)\$[./A-Za-z0-9]{53}")
 
 
 def check(config: Config, *, now: datetime) -> Iterator[Finding]:
-    """Every finding about storage, index, TLS, users and addresses; changes nothing.
+    """Every finding about storage, index, TLS, users and addresses; changes nothing. Servers that
+    the registry would connect to are tried by `entrepot.app.check_servers`.
 
     A probe file is made in the root directory, if that exists, and removed again.
     """
@@ -41,7 +42,7 @@ def _storage(config: Config) -> Iterator[Finding]:
         root = config.storage.root
         yield _directory("storage.filesystem.rootdirectory", root)
         yield _free_space(root)
-    if config.database.url:
+    if config.database.url.startswith("sqlite:"):
         yield _index(Path(config.database.url.removeprefix("sqlite://")))
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from entrepot.config.errors import ConfigError, Notice, Origin, Problem
 from entrepot.config.nodes import printable
@@ -10,6 +10,7 @@ from entrepot.config.schema import Config
 from entrepot.config.schema_storage import DRIVERS
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HOST_AND_PORT = r"(\[[0-9A-Fa-f:.%]+\]|[^\[\]:]*)(:[0-9]{1,5})?"
 _VERIFYING = ("", "verify-client-cert-if-given", "require-and-verify-client-cert")
 
 
@@ -29,6 +30,8 @@ def without_effect(config: Config, origins: Mapping[str, Origin]) -> list[Notice
     found = []
     if storage.inmemory is not None and http.workers > 1:
         found.append(("http.workers", "the memory driver has one process"))
+    if storage.inmemory is not None and config.database.url:
+        found.append(("database.url", "the memory driver has an index of its own"))
     if http.debug.prometheus.enabled and not http.debug.addr:
         found.append(("http.debug.prometheus", "no effect without http.debug.addr"))
     if http.tls.minimumtls and not http.tls.enabled:
@@ -67,10 +70,34 @@ def _auth(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _database(config: Config) -> Iterator[tuple[str, str]]:
-    url = config.database.url
-    if url and not re.fullmatch(r"sqlite:////[^?#]*[^?#/]", url):
-        message = "expected sqlite:////path/to/file; other databases are not supported yet"
+    database = config.database
+    if database.url and not (
+        re.fullmatch(r"sqlite:////[^?#]*[^?#/]", database.url) or _is_postgresql_url(database.url)
+    ):
+        message = (
+            "expected sqlite:////path/to/file or postgresql://user:password@host:5432/database, "
+            "with reserved characters in the password percent-encoded"
+        )
         yield "database.url", message
+    for key in ("connecttimeout", "statementtimeout"):
+        if getattr(database, key) <= 0:
+            yield f"database.{key}", "expected more than 0"
+
+
+def _is_postgresql_url(url: str) -> bool:
+    """Whether asyncpg can read it; its own message could show a part of the password."""
+    try:
+        parts = urlsplit(url)
+        parse_qs(parts.query, strict_parsing=bool(parts.query))
+    except ValueError:
+        return False
+    hosts = parts.netloc.rpartition("@")[2]
+    return (
+        parts.scheme in {"postgresql", "postgres"}
+        and parts.netloc.count("@") <= 1
+        and not parts.fragment
+        and all(re.fullmatch(_HOST_AND_PORT, host) for host in hosts.split(","))
+    )
 
 
 def _addresses(config: Config) -> Iterator[tuple[str, str]]:

@@ -214,11 +214,27 @@ class Database(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     url: Annotated[
         str,
         about(
-            "Where the index is, as `sqlite:////path/to/file`; empty is the SQLite file "
+            "Where the index is: `sqlite:////path/to/file`, or "
+            "`postgresql://user:password@host:5432/database` with libpq's parameters (`sslmode`, "
+            "`sslrootcert`, `sslcert`, `sslkey`); empty is the SQLite file "
             "`entrepot/index.sqlite3` below the root directory of the storage.",
             masked="url",
         ),
     ] = ""
+    maxconnections: Annotated[
+        int, about("Connections to PostgreSQL that each worker opens at most.", minimum=1)
+    ] = 8
+    connecttimeout: Annotated[
+        Duration,
+        about(
+            "How long a request waits for a connection to PostgreSQL before it is answered 503.",
+            minimum=0,
+        ),
+    ] = 5.0
+    statementtimeout: Annotated[
+        Duration,
+        about("How long PostgreSQL may work on one statement before it is given up.", minimum=0),
+    ] = 10.0
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -29,6 +29,7 @@
     ├── ClientDisconnectedError         nobody is left to be told
     ├── ConfigError                (entrepot.config) the configuration can't be used
     ├── NoSpaceError               there is no room left, for blobs or for the index
+    ├── UnreachableError           a server that this one needs doesn't answer just now
     ├── DatabaseError              (entrepot.db) the index can't be used
     └── StorageError               (entrepot.storage) the blob store failed
 
@@ -49,6 +50,10 @@ class ClientDisconnectedError(EntrepotError):
 
 class NoSpaceError(EntrepotError):
     """There is no room left where something had to be written."""
+
+
+class UnreachableError(EntrepotError):
+    """A server that this one needs, for its index or its blobs, doesn't answer just now."""
 
 
 class ProtocolError(EntrepotError):

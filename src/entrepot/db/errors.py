@@ -1,6 +1,6 @@
 """What can go wrong with the index itself."""
 
-from entrepot.core.errors import EntrepotError, NoSpaceError
+from entrepot.core.errors import EntrepotError, NoSpaceError, UnreachableError
 
 
 class DatabaseError(EntrepotError):
@@ -9,6 +9,11 @@ class DatabaseError(EntrepotError):
 
 class DatabaseFullError(DatabaseError, NoSpaceError):
     """There is no room left for the index."""
+
+
+class DatabaseUnavailableError(DatabaseError, UnreachableError):
+    """The server that has the index doesn't answer, or is too busy to. What was being committed at
+    that moment may have been kept."""
 
 
 class SchemaError(DatabaseError):

@@ -40,7 +40,8 @@ _FIND_PARENT = """
     JOIN manifests ON manifests.id = manifest_children.parent_id
     WHERE manifest_children.child_id = :manifest AND NOT EXISTS (
         SELECT 1 FROM tags WHERE tags.manifest_id = manifests.id
-        AND (tags.name LIKE 'sha256-%' OR tags.name LIKE 'sha512-%')
+        AND (tags.name >= 'sha256-' AND tags.name < 'sha256.'
+             OR tags.name >= 'sha512-' AND tags.name < 'sha512.')
     )
     LIMIT 1
 """

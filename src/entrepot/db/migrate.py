@@ -10,10 +10,13 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from entrepot.db.errors import SchemaError
 from entrepot.db.sqlite import connect
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 HEAD: Final = "0001"
 """The newest schema that this program knows."""
@@ -42,12 +45,28 @@ def _migrate_alone(path: Path) -> None:
             revision = _revision(connection, path)
         if revision == HEAD:
             return
-        if revision is not None and revision > HEAD:
-            raise SchemaError(
-                f"the index {path} has schema {revision}, and this program knows only {HEAD}: "
-                "start the newer version of entrepot that wrote it, or restore an older backup"
-            )
+        refuse_newer(revision, place=path)
         _upgrade(path)
+
+
+def refuse_newer(revision: str | None, *, place: object) -> None:
+    """Raise `SchemaError` if the schema of the index at `place` is newer than this program."""
+    if revision is not None and revision > HEAD:
+        raise SchemaError(
+            f"the index {place} has schema {revision}, and this program knows only {HEAD}: "
+            "start the newer version of entrepot that wrote it, or restore an older backup"
+        )
+
+
+def run_migrations(connection: "Connection") -> None:
+    """Run what is missing on a connection of SQLAlchemy, in its transaction."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
 
 
 @contextmanager
@@ -75,19 +94,14 @@ def _revision(connection: sqlite3.Connection, path: Path) -> str | None:
 
 
 def _upgrade(path: Path) -> None:
-    from alembic import command
-    from alembic.config import Config
     from sqlalchemy import create_engine, pool
     from sqlalchemy.exc import SQLAlchemyError
 
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     engine = create_engine("sqlite://", creator=lambda: connect(path), poolclass=pool.NullPool)
     try:
         with engine.connect() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            run_migrations(connection)
             connection.commit()
     except SQLAlchemyError as error:
         raise SchemaError(f"the index {path} can't be brought to schema {HEAD}: {error}") from error

@@ -1,8 +1,13 @@
 """Where tags point, and where they pointed before."""
 
+from typing import Final
+
 from entrepot.core.digest import Digest
 from entrepot.core.names import RepositoryName, Tag
 from entrepot.db.engine import Reader, Transaction
+
+_ALL: Final = 2**63 - 1
+"""A limit for all of them, which both engines take."""
 
 _FIND = """
     SELECT manifests.id, manifests.digest FROM tags
@@ -65,7 +70,8 @@ async def list_tags(reader: Reader, name: RepositoryName, *, last: str, limit: i
     """Return at most `limit` tags of a repository after `last`, in the order of bytes; a negative
     `limit` returns all.
     """
-    rows = await reader.fetch_all(_LIST, {"name": name, "last": last, "limit": limit})
+    values = {"name": name, "last": last, "limit": _ALL if limit < 0 else limit}
+    rows = await reader.fetch_all(_LIST, values)
     return [row[0] for row in rows]
 
 

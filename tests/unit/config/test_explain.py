@@ -92,7 +92,7 @@ def test_secrets_are_masked(tmp_path: Path) -> None:
         "redis: redis://me:hunter2@a/",
         "redis: {password: [hunter2]}",
         "database: postgresql://me:hunter2@a/",
-        "database: {url: 'postgresql://me:hunter2@a/'}",
+        "database: {url: 'postgresql://me:hunter2@a:b/'}",
         "health: {http: [{uri: 'me:hunter2@a'}]}",
         "health: {http: [{uri: 'http://a', headers: {A: hunter2}}]}",
         "http: {headers: {Authorization: hunter2}}",

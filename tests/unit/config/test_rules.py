@@ -16,7 +16,17 @@ from tests.unit.config.writing import load_text, problems_of
         ),
         ("storage: {filesystem: , inmemory: }", "storage: multiple storage drivers specified"),
         ("auth: {none: , htpasswd: {realm: a, path: b}}", "auth: must provide exactly one type"),
-        ("database: {url: 'postgresql://u:p@h/d'}", "database.url: expected sqlite:////path"),
+        ("database: {url: 'mysql://u:p@h/d'}", "database.url: expected sqlite:////path"),
+        ("database: {url: 'postgresql://u:p@ss@h/d'}", "database.url: expected sqlite:////path"),
+        ("database: {url: 'postgresql://u:p/w@h/d'}", "database.url: expected sqlite:////path"),
+        ("database: {url: 'postgresql://u:p@h:port/d'}", "database.url: expected sqlite:////path"),
+        ("database: {url: 'postgresql://u:p@[::1/d'}", "database.url: expected sqlite:////path"),
+        (
+            "database: {url: 'postgresql://u:p@h/d?sslmode'}",
+            "database.url: expected sqlite:////path",
+        ),
+        ("database: {url: 'postgresql://u:p@h/d#x'}", "database.url: expected sqlite:////path"),
+        ("database: {statementtimeout: 0s}", "database.statementtimeout: expected more than 0"),
         ("database: {url: 'sqlite:///relative'}", "database.url: expected sqlite:////path"),
         ("database: {url: 'sqlite:////'}", "database.url: expected sqlite:////path"),
         ("database: {url: 'sqlite:////a?mode=ro'}", "database.url: expected sqlite:////path"),
@@ -107,6 +117,7 @@ def test_client_certificates(tmp_path: Path, tls: str, certificates: str) -> Non
     "text, key",
     [
         ("storage: inmemory\nhttp: {workers: 2}", "http.workers"),
+        ("storage: inmemory\ndatabase: {url: 'sqlite:////a'}", "database.url"),
         ("http: {debug: {prometheus: {enabled: true}}}", "http.debug.prometheus"),
         ("http: {tls: {minimumtls: tls1.3}}", "http.tls.minimumtls"),
         (

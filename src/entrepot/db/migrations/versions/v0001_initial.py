@@ -38,7 +38,7 @@ def upgrade() -> None:
     _manifest_reviews()
     _pull_statistics()
     _tags()
-    op.execute("INSERT INTO namespaces (id, name, created_at) VALUES (1, '', 0)")
+    op.execute("INSERT INTO namespaces (name, created_at) VALUES ('', 0)")
 
 
 def _blob_reviews() -> None:
