@@ -8,22 +8,25 @@ from entrepot.core.names import RepositoryName, Tag
 from entrepot.db.engine import Reader, Transaction, required
 
 _BEGIN = """
-    INSERT INTO imports (source, in_place, verify, phase, started_at)
-    VALUES (:source, :in_place, :verify, :phase, :now)
+    INSERT INTO imports (source, in_place, verify, phase, position, started_at)
+    VALUES (:source, :in_place, :verify, :phase, '', :now)
     ON CONFLICT (source) DO UPDATE SET in_place = excluded.in_place, verify = excluded.verify,
-        phase = excluded.phase, started_at = excluded.started_at, finished_at = NULL,
+        phase = excluded.phase, position = '', started_at = excluded.started_at, finished_at = NULL,
         lease_owner = NULL, lease_expires_at = NULL
 """
 _FIND = "SELECT id FROM imports WHERE source = :source"
 _COLUMNS = """
-    SELECT id, source, in_place, verify, phase, started_at, finished_at, repositories, manifests,
-           indexed, (SELECT count(*) FROM import_findings WHERE import_id = imports.id)
+    SELECT id, source, in_place, verify, phase, position, started_at, finished_at,
+           repositories, manifests, indexed,
+           (SELECT count(*) FROM import_findings WHERE import_id = imports.id)
     FROM imports
 """
 _FIND_UNFINISHED = _COLUMNS + "WHERE in_place AND finished_at IS NULL ORDER BY id LIMIT 1"
+_FIND_IMPORT = _COLUMNS + "WHERE id = :import"
 _LIST = _COLUMNS + "ORDER BY id"
 _IS_UNFINISHED = "SELECT 1 FROM imports WHERE id = :import AND finished_at IS NULL"
 _IS_ANY_UNFINISHED = "SELECT 1 FROM imports WHERE finished_at IS NULL LIMIT 1"
+_HAS_REPOSITORIES = "SELECT 1 FROM repositories LIMIT 1"
 _HAS_ANY = "SELECT 1 FROM imports LIMIT 1"
 _CLAIM = """
     UPDATE imports SET lease_owner = :owner, lease_expires_at = :until
@@ -34,7 +37,7 @@ _RELEASE = """
     UPDATE imports SET lease_owner = NULL, lease_expires_at = NULL
     WHERE id = :import AND lease_owner = :owner
 """
-_SET_PHASE = "UPDATE imports SET phase = :phase WHERE id = :import"
+_SET_PHASE = "UPDATE imports SET phase = :phase, position = :position WHERE id = :import"
 _FINISH = """
     UPDATE imports SET phase = :phase, finished_at = :now, lease_owner = NULL,
            lease_expires_at = NULL, repositories = :repositories, manifests = :manifests,
@@ -73,6 +76,9 @@ _ADD_FINDING = """
 _LIST_FINDINGS = """
     SELECT place, kind, reason FROM import_findings
     WHERE import_id = :import AND place > :last ORDER BY place LIMIT :limit
+"""
+_LIST_DAMAGED = """
+    SELECT place FROM import_findings WHERE import_id = :import AND place LIKE 'sha%:%'
 """
 _FIND_FINDING = "SELECT 1 FROM import_findings WHERE place = :place LIMIT 1"
 _FORGET_FINDINGS = "DELETE FROM import_findings WHERE import_id = :import"
@@ -129,6 +135,7 @@ class Import(NamedTuple):
     in_place: bool
     verify: bool
     phase: str
+    position: str
     started_at: int
     finished_at: int | None
     repositories: int
@@ -162,6 +169,12 @@ async def begin_import(
     return number
 
 
+async def find_import(reader: Reader, number: int) -> Import | None:
+    """Return an import by its id."""
+    row = await reader.fetch_one(_FIND_IMPORT, {"import": number})
+    return Import(*row) if row else None
+
+
 async def find_takeover(reader: Reader) -> Import | None:
     """Return the import of the registry's own storage that is not finished, or None."""
     row = await reader.fetch_one(_FIND_UNFINISHED, {})
@@ -176,6 +189,11 @@ async def list_imports(reader: Reader) -> list[Import]:
 async def has_imports(reader: Reader) -> bool:
     """Return whether an import was ever begun."""
     return await reader.fetch_one(_HAS_ANY, {}) is not None
+
+
+async def is_empty(reader: Reader) -> bool:
+    """Return whether the index has no repository yet."""
+    return await reader.fetch_one(_HAS_REPOSITORIES, {}) is None
 
 
 async def is_unfinished(reader: Reader, number: int) -> bool:
@@ -198,9 +216,12 @@ async def release_import(transaction: Transaction, number: int, *, owner: str) -
     await transaction.execute(_RELEASE, {"import": number, "owner": owner})
 
 
-async def set_import_phase(transaction: Transaction, number: int, phase: str) -> None:
-    """Record that an import's next phase begins."""
-    await transaction.execute(_SET_PHASE, {"import": number, "phase": phase})
+async def set_import_phase(
+    transaction: Transaction, number: int, phase: str, *, position: str = ""
+) -> None:
+    """Record in which phase an import is, and how far in it."""
+    values = {"import": number, "phase": phase, "position": position}
+    await transaction.execute(_SET_PHASE, values)
 
 
 async def finish_import(transaction: Transaction, number: int, *, now: int) -> None:
@@ -267,8 +288,16 @@ async def count_progress(reader: Reader, number: int) -> Progress:
 
 async def add_findings(transaction: Transaction, number: int, findings: Iterable[Finding]) -> None:
     """Record what is broken; what was found at the same place before is replaced."""
-    values = ({"import": number} | finding._asdict() for finding in findings)
+    values = (
+        {"import": number, "place": _text(place), "kind": kind, "reason": _text(reason)}
+        for place, kind, reason in findings
+    )
     await transaction.execute_many(_ADD_FINDING, values)
+
+
+def _text(name: str) -> str:
+    """Escape what is no text in the name of a file, so that any database takes it."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 async def list_findings(
@@ -277,6 +306,12 @@ async def list_findings(
     """Return at most `limit` findings whose places come after `last`."""
     values = {"import": number, "last": last, "limit": limit}
     return [Finding(*row) for row in await reader.fetch_all(_LIST_FINDINGS, values)]
+
+
+async def list_damaged_blobs(reader: Reader, number: int) -> set[Digest]:
+    """Return the blobs whose bytes were found to have another digest."""
+    rows = await reader.fetch_all(_LIST_DAMAGED, {"import": number})
+    return {Digest.parse(row[0]) for row in rows}
 
 
 async def has_finding(reader: Reader, place: str) -> bool:

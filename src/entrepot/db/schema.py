@@ -339,6 +339,7 @@ imports = Table(
     Column("in_place", Boolean(create_constraint=False), nullable=False),
     Column("verify", Boolean(create_constraint=False), nullable=False),
     Column("phase", Text, nullable=False),
+    Column("position", Text, nullable=False),
     Column("started_at", BigInteger, nullable=False),
     Column("finished_at", BigInteger),
     Column("lease_owner", Text),

@@ -9,9 +9,11 @@ from entrepot.core.names import Reference, RepositoryName, Tag
 from entrepot.db import Transaction
 from entrepot.db import tags as tag_queries
 from entrepot.db.blobs import find_manifest_using, unlink_blob
+from entrepot.db.imports import remember_deletion
 from entrepot.db.manifests import delete_manifest, find_manifest_id, find_parent
 from entrepot.db.repositories import find_repository
 from entrepot.services.stores import Stores
+from entrepot.services.takeover import take_over, take_over_blob
 
 
 async def delete_reference(
@@ -23,6 +25,7 @@ async def delete_reference(
         ManifestUnknownError: there is no such tag or manifest.
         UnsupportedError: an index of the repository lists the manifest.
     """
+    await take_over(stores, name, reference)
     now = stores.now()
     unknown = ManifestUnknownError({"name": name, "reference": reference})
 
@@ -47,6 +50,7 @@ async def delete_reference(
         for tag in await tag_queries.list_tags_of(transaction, manifest):
             await tag_queries.delete_tag(transaction, repository, tag, actor=actor, now=now)
         await delete_manifest(transaction, manifest)
+        await remember_deletion(transaction, repository, reference)
 
     await stores.index.write(work)
 
@@ -58,6 +62,7 @@ async def delete_blob(stores: Stores, name: RepositoryName, digest: Digest) -> N
         BlobUnknownError: the repository does not link it.
         UnsupportedError: a manifest of the repository needs it.
     """
+    await take_over_blob(stores, name, digest)
 
     async def work(transaction: Transaction) -> None:
         repository = await find_repository(transaction, name)
@@ -70,5 +75,6 @@ async def delete_blob(stores: Stores, name: RepositoryName, digest: Digest) -> N
             )
         if not await unlink_blob(transaction, repository, digest):
             raise BlobUnknownError({"digest": digest})
+        await remember_deletion(transaction, repository, digest)
 
     await stores.index.write(work)

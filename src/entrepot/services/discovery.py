@@ -11,6 +11,7 @@ from entrepot.core.names import RepositoryName, Tag
 from entrepot.db import repositories, tags
 from entrepot.db.manifests import Referrer, find_manifest, find_manifest_id, list_referrers
 from entrepot.services.stores import Stores
+from entrepot.services.takeover import list_old_repositories, list_old_tags, take_over
 
 
 class Page(NamedTuple):
@@ -23,6 +24,9 @@ class Page(NamedTuple):
 async def list_repositories(stores: Stores, *, last: str, limit: int) -> Page:
     """Return at most `limit` repositories whose names come after `last`."""
     names = await repositories.list_repositories(stores.index, last=last, limit=limit + 1)
+    old = await list_old_repositories(stores, last=last, limit=limit + 1)
+    if old:
+        names = _merged(names, old, limit=limit + 1)
     return Page(names[:limit], len(names) > limit)
 
 
@@ -34,11 +38,19 @@ async def list_tags(stores: Stores, name: RepositoryName, *, last: str, limit: i
     """
     asked = -1 if limit is None else limit + 1
     names = await tags.list_tags(stores.index, name, last=last, limit=asked)
-    if not names and await repositories.find_repository(stores.index, name) is None:
+    old = await list_old_tags(stores, name)
+    if old:
+        after = [tag for tag in old if tag > last]
+        names = _merged(names, after, limit=None if limit is None else limit + 1)
+    if not names and not old and await repositories.find_repository(stores.index, name) is None:
         raise NameUnknownError({"name": name})
     if limit is None:
         return Page(names, more=False)
     return Page(names[:limit], len(names) > limit)
+
+
+def _merged(names: list[str], others: list[str], *, limit: int | None) -> list[str]:
+    return sorted({*names, *others})[:limit]
 
 
 async def find_referrers(
@@ -86,7 +98,10 @@ def _as_listed(descriptor: Descriptor) -> dict[str, object]:
 async def _listed_by_clients(
     stores: Stores, name: RepositoryName, subject: Digest
 ) -> list[Descriptor]:
-    listing = await find_manifest(stores.index, name, Tag(fallback_tag(subject)))
+    tag = Tag(fallback_tag(subject))
+    listing = await find_manifest(stores.index, name, tag)
+    if listing is None and await take_over(stores, name, tag):
+        listing = await find_manifest(stores.index, name, tag)
     if listing is None or listing.media_type not in INDEXES:
         return []
     repository = await repositories.find_repository(stores.index, name) or 0

@@ -7,6 +7,7 @@ from entrepot.core.names import Reference, RepositoryName, Tag
 from entrepot.db.blobs import find_blob_size
 from entrepot.db.manifests import StoredManifest, find_manifest
 from entrepot.services.stores import Stores
+from entrepot.services.takeover import take_over, take_over_blob
 from entrepot.storage import BlobReader, StorageError
 
 
@@ -22,6 +23,8 @@ async def resolve(
         ManifestUnknownError: the repository has none.
     """
     found = await find_manifest(stores.index, name, reference)
+    if found is None and await take_over(stores, name, reference):
+        found = await find_manifest(stores.index, name, reference)
     if found is None:
         raise ManifestUnknownError({"name": name, "reference": reference})
     if found.media_type == DOCKER_LIST and isinstance(reference, Tag):
@@ -42,6 +45,8 @@ async def _for_docker(
 async def blob_size(stores: Stores, name: RepositoryName, digest: Digest) -> int:
     """Return the bytes of a blob that the repository links, or raise `BlobUnknownError`."""
     size = await find_blob_size(stores.index, name, digest)
+    if size is None and await take_over_blob(stores, name, digest):
+        size = await find_blob_size(stores.index, name, digest)
     if size is None:
         raise BlobUnknownError({"digest": digest})
     return size

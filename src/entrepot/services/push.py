@@ -16,6 +16,7 @@ from entrepot.db.manifests import NewManifest, add_manifest, find_manifest_id
 from entrepot.db.repositories import ensure_repository, find_repository
 from entrepot.db.tags import set_tag
 from entrepot.services.stores import Stores
+from entrepot.services.takeover import take_over, take_over_content
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +98,9 @@ async def put_manifest(
     now = stores.now()
 
     # First what takes time and needs no lock, then the transaction, which looks again.
-    known = await find_repository(stores.index, pushed.name)
-    needs = await _find_needs(stores.index, known, manifest, rules)
+    for tag in tags:
+        await take_over(stores, pushed.name, tag)
+    needs = await _find_present(stores, pushed.name, manifest, rules)
     await stores.blobs.sync(needs.unsynced)
 
     async def work(transaction: Transaction) -> None:
@@ -113,6 +115,20 @@ async def put_manifest(
 
     await stores.index.write(work)
     return digest, manifest
+
+
+async def _find_present(
+    stores: Stores, name: RepositoryName, manifest: Manifest, rules: ManifestRules
+) -> _Needs:
+    """Look up what a manifest refers to, also in what is not taken over yet."""
+    known = await find_repository(stores.index, name)
+    try:
+        return await _find_needs(stores.index, known, manifest, rules)
+    except ManifestBlobUnknownError as error:
+        if not await take_over_content(stores, name, error.digests):
+            raise
+    known = await find_repository(stores.index, name)
+    return await _find_needs(stores.index, known, manifest, rules)
 
 
 async def _find_needs(

@@ -4,14 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from entrepot.db import Database
+from entrepot.services.layout import Past
 from entrepot.storage import BlobStore, UploadStore
 
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """The index, the bytes and the clock. `now` gives microseconds since 1970-01-01 UTC."""
+    """The index, the bytes and the clock. `now` gives microseconds since 1970-01-01 UTC. `past` is
+    what `registry:2` left and is not in the index yet, while that is being taken over.
+    """
 
     index: Database
     blobs: BlobStore
     uploads: UploadStore
     now: Callable[[], int]
+    past: Past | None = None

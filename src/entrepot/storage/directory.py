@@ -55,17 +55,20 @@ class DirectoryTree:
 
     async def pieces(self, path: str) -> AsyncIterator[bytes]:
         try:
-            with open(f"{self._root}/{path}", "rb", buffering=0) as file:
-                while data := await self._run(partial(file.read, _PIECE)):
+            fd = os.open(f"{self._root}/{path}", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                while data := await self._run(partial(os.read, fd, _PIECE)):
                     yield data
+            finally:
+                os.close(fd)
         except OSError as error:
             raise _error(error) from error
 
     async def write_many(self, files: Sequence[tuple[str, bytes, int]]) -> None:
-        await self._run(lambda: [_write(f"{self._root}/{f[0]}", f[1], f[2]) for f in files])
+        await self._run(partial(_write_all, self._root, files))
 
     async def delete_many(self, paths: Sequence[str]) -> None:
-        await self._run(lambda: [_delete(self._root, path) for path in paths])
+        await self._run(partial(_delete_all, self._root, paths))
 
 
 def _names(path: str) -> Iterator[str]:
@@ -123,6 +126,11 @@ def _size(path: str) -> int | None:
         return None
 
 
+def _write_all(root: str, files: Sequence[tuple[str, bytes, int]]) -> None:
+    for path, data, modified in files:
+        _write(f"{root}/{path}", data, modified)
+
+
 def _write(path: str, data: bytes, modified: int) -> None:
     """Write beside and rename, so that nobody ever reads half of it."""
     temporary = f"{path}.entrepot"
@@ -135,6 +143,11 @@ def _write(path: str, data: bytes, modified: int) -> None:
         os.replace(temporary, path)
     except OSError as error:
         raise _error(error) from error
+
+
+def _delete_all(root: str, paths: Sequence[str]) -> None:
+    for path in paths:
+        _delete(root, path)
 
 
 def _delete(root: str, path: str) -> None:

@@ -91,6 +91,12 @@ BLOB_BYTES = Family(
     "Bytes of blobs received from clients (in) and sent to them (out)",
     ("direction",),
 )
+IMPORTED = Family(
+    "entrepot_import_manifests_total",
+    "counter",
+    "Manifests of registry:2's storage that were taken over (taken), and what was found broken",
+    ("outcome",),
+)
 FAMILIES = (
     REQUESTS,
     REQUEST_SECONDS,
@@ -103,5 +109,6 @@ FAMILIES = (
     UPLOADS_STARTED,
     UPLOADS_FINISHED,
     BLOB_BYTES,
+    IMPORTED,
 )
 """Every metric that is counted, in the order in which they are rendered."""

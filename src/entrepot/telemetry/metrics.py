@@ -13,6 +13,7 @@ from entrepot.telemetry import exposition
 from entrepot.telemetry.families import (
     AUTHENTICATIONS,
     BLOB_BYTES,
+    IMPORTED,
     IN_FLIGHT,
     INDEX_COMMITS,
     REQUEST_SECONDS,
@@ -112,6 +113,11 @@ class Metrics:
     def blob_bytes(self, direction: Literal["in", "out"], count: int) -> None:
         """Note `count` bytes of blobs received or sent."""
         self._add(BLOB_BYTES, count, direction)
+
+    def import_progress(self, taken: int, broken: int) -> None:
+        """Note manifests taken over from `registry:2`'s storage, and findings."""
+        self._add(IMPORTED, taken, "taken")
+        self._add(IMPORTED, broken, "broken")
 
     def render(self) -> bytes:
         """Return the metrics of the whole server in Prometheus' text format."""

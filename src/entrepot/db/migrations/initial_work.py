@@ -15,6 +15,7 @@ def create_imports() -> None:
         sa.Column("in_place", sa.Boolean(), nullable=False),
         sa.Column("verify", sa.Boolean(), nullable=False),
         sa.Column("phase", sa.Text(), nullable=False),
+        sa.Column("position", sa.Text(), nullable=False),
         sa.Column("started_at", sa.BigInteger(), nullable=False),
         sa.Column("finished_at", sa.BigInteger(), nullable=True),
         sa.Column("lease_owner", sa.Text(), nullable=True),
