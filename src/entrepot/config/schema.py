@@ -264,7 +264,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     policy: Annotated[Policy | None, about("Repository policies.")] = None
 
     def database_url(self) -> str:
-        """The index's URL: as configured, else the SQLite file below the storage's root.
+        """The index's URL: as configured, else a SQLite file in the registry's own directory.
 
         With the memory driver and no URL it is "sqlite://", an index in memory.
         """
@@ -272,10 +272,15 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             return self.database.url
         if self.storage.inmemory is not None:
             return "sqlite://"
-        return f"sqlite:///{self.storage.root.absolute() / 'entrepot' / 'index.sqlite3'}"
+        return f"sqlite:///{self.storage.own / 'index.sqlite3'}"
 
     def worker_count(self) -> int:
-        """How many worker processes to start; one with the memory driver, which can't be shared."""
+        """How many worker processes to start; one with the memory driver, which can't be shared.
+
+        A worker keeps two cores busy, one with HTTP and one with Python: more of them than half the
+        cores would only take turns.
+        """
         if self.storage.inmemory is not None:
             return 1
-        return self.http.workers or min(len(os.sched_getaffinity(0)), MOST_DEFAULT_WORKERS)
+        halves = max(1, len(os.sched_getaffinity(0)) // 2)
+        return self.http.workers or min(halves, MOST_DEFAULT_WORKERS)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import sqlite3
 import subprocess
 import sys
@@ -183,27 +185,44 @@ async def test_writes_share_commits(path: Path) -> None:
     assert all(second >= 0 for second in seconds)
 
 
-async def test_a_durable_write_waits_for_the_disk_and_a_lazy_one_does_not(path: Path) -> None:
-    """Seen by the level at which the writing connection commits."""
-    levels: list[int] = []
+async def test_a_durable_write_waits_for_the_disk_and_a_lazy_one_does_not(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log holds the commit when it is synced, and the write returns only then."""
+    synced: list[int] = []
+    sync = os.fdatasync
 
-    async def note(transaction: Transaction) -> None:
-        row = await transaction.fetch_one("PRAGMA synchronous", {})
-        assert row is not None
-        levels.append(row[0])
+    def note(descriptor: int) -> None:
+        assert str(Path(f"/proc/self/fd/{descriptor}").readlink()) == f"{path}-wal"
+        synced.append(os.fstat(descriptor).st_size)
+        sync(descriptor)
 
-    full, normal = 2, 1
+    monkeypatch.setattr("entrepot.db.sqlite.os.fdatasync", note)
     index = SqliteDatabase(path)
-    await index.write(note)
-    await index.write_lazily(note)
-    await index.write(note)
+    await index.write_lazily(setting("a", "x"))
+    assert synced == []
+    before = path.with_name(f"{path.name}-wal").stat().st_size
+    await index.write(setting("b", "x"))
+    assert len(synced) == 1
+    assert synced[0] > before
     await index.close()
-    assert levels == [full, normal, full]
-    levels.clear()
     relaxed = SqliteDatabase(path, durable=False)
-    await relaxed.write(note)
+    await relaxed.write(setting("c", "x"))
     await relaxed.close()
-    assert levels == [normal]
+    assert len(synced) == 1
+
+
+async def test_a_sync_that_fails_is_reported(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    index = SqliteDatabase(path)
+    with monkeypatch.context() as broken:
+        broken.setattr("entrepot.db.sqlite.os.fdatasync", fail)
+        with pytest.raises(DatabaseError, match="can't be synced"):
+            await index.write(setting("a", "x"))
+    await index.write(setting("b", "x"))
+    await index.close()
 
 
 async def test_closing_finishes_what_was_begun(path: Path) -> None:
