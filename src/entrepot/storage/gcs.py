@@ -104,8 +104,11 @@ class GcsClient:
         return None if found is None else int(found["size"])
 
     async def put(self, key: str, data: bytes) -> None:
+        await self._write("PutContent", key, data)
+
+    async def _write(self, action: str, key: str, data: bytes) -> None:
         await self._ask(
-            "PutContent",
+            action,
             "POST",
             f"/upload/storage/v1/b/{self._bucket}/o",
             query={"uploadType": "media", "name": key, "fields": "name"},
@@ -118,7 +121,7 @@ class GcsClient:
         path = f"{self._object(source)}/rewriteTo{self._object(target).removeprefix('/storage/v1')}"
         query = {"fields": "done,rewriteToken"}
         while True:
-            answer = (await self._ask("Copy", "POST", path, query=query)).json()
+            answer = (await self._ask("Move", "POST", path, query=query)).json()
             if answer["done"]:
                 return
             query["rewriteToken"] = answer["rewriteToken"]
@@ -170,28 +173,10 @@ class GcsClient:
         asked = f"{method}\n{path}\n{query}\nhost:{host}\n\nhost\nUNSIGNED-PAYLOAD"
         hashed = hashlib.sha256(asked.encode()).hexdigest()
         text = f"GOOG4-RSA-SHA256\n{now}\n{scope}\n{hashed}"
-        began = time.perf_counter()
         signed = await self._access.sign(text.encode(), email=email, session=self._session())
-        self._observe("RedirectURL", time.perf_counter() - began)
         if signed is None:
             return None
         return f"{self._endpoint}{path}?{query}&X-Goog-Signature={signed.hex()}"
-
-    async def check(self) -> None:
-        """Make sure that the store lets us list the bucket.
-
-        Raises:
-            StorageSettingError: it doesn't, because of a setting.
-            StorageError: it can't be asked.
-        """
-        path = f"/storage/v1/b/{self._bucket}/o"
-        answer = await self._ask(
-            "List", "GET", path, query={"maxResults": "1"}, also=(400, 401, 403, 404)
-        )
-        if answer.status in (400, 404):
-            raise StorageSettingError("bucket", _say(answer))
-        if answer.status != 200:
-            raise StorageSettingError("serviceaccount", _say(answer))
 
     async def close(self) -> None:
         if self._open is not None:
@@ -207,7 +192,7 @@ class GcsClient:
     async def put_part(self, key: str, token: str, number: int, data: bytes) -> str:
         """Every writing has a name of its own, so nobody writes over a part that has a mark."""
         mark = f"{number:05}-{token_hex(8)}"
-        await self.put(f"{key}.parts/{token}/{mark}", data)
+        await self._write("Writer", f"{key}.parts/{token}/{mark}", data)
         return mark
 
     async def complete(self, key: str, token: str, marks: Sequence[str]) -> None:
@@ -235,7 +220,7 @@ class GcsClient:
         }
         body = {"sourceObjects": [{"name": name} for name in sources], "destination": destination}
         await self._ask(
-            "Compose",
+            "Writer",
             "POST",
             f"{self._object(key)}/compose",
             query={"fields": "name"},
@@ -332,9 +317,13 @@ class GcsClient:
             raise PassingError(_say(answer), after=after)
         if answer.status == 400 and self._must_pay(answer):
             raise PassingError(_say(answer))
-        if answer.status >= 300 and answer.status not in also:
-            raise StorageError(_say(answer))
-        return answer
+        if answer.status < 300 or answer.status in also:
+            return answer
+        if answer.status in (401, 403):
+            raise StorageSettingError(self._access.setting, _say(answer))
+        if answer.status == 404 and (method == "GET" or b"bucket does not exist" in answer.body):
+            raise StorageSettingError("bucket", _say(answer))
+        raise StorageError(_say(answer))
 
     def _must_pay(self, answer: _Answer) -> bool:
         """Whether the request is refused only because it didn't say that our project pays."""

@@ -30,13 +30,18 @@ _UNABLE: Final = 600.0
 
 class GoogleAccess:
     """What the registry may do in the name of an account; `credentials` is None for an emulator,
-    which asks nobody who he is. `iam` is the address of the service that signs for accounts whose
-    keys nobody has.
+    which asks nobody who he is. `setting` names the key of the configuration that holds them, `iam`
+    is the address of the service that signs for accounts whose keys nobody has.
     """
 
     def __init__(
-        self, credentials: Credentials | None, *, iam: str = "https://iamcredentials.googleapis.com"
+        self,
+        credentials: Credentials | None,
+        *,
+        setting: str = "serviceaccount",
+        iam: str = "https://iamcredentials.googleapis.com",
     ) -> None:
+        self.setting = setting
         self._credentials = credentials
         self._iam = iam
         self._refreshing = asyncio.Lock()
@@ -72,7 +77,8 @@ class GoogleAccess:
                 raise PassingError(f"no token for Google Cloud Storage: {_say(error)}") from error
         except GoogleAuthError as error:
             if known.token_state is TokenState.INVALID:
-                raise StorageError(f"no token for Google Cloud Storage: {_say(error)}") from error
+                message = f"no token for Google Cloud Storage: {_say(error)}"
+                raise StorageSettingError(self.setting, message) from error
 
     async def sign(
         self, data: bytes, *, email: str, session: aiohttp.ClientSession
@@ -113,7 +119,7 @@ def access_by_key(key: Mapping[str, object], *, setting: str) -> GoogleAccess:
         )
     except (GoogleAuthError, ValueError, TypeError) as error:
         raise StorageSettingError(setting, "it is not a service account's key (JSON)") from error
-    return GoogleAccess(found)
+    return GoogleAccess(found, setting=setting)
 
 
 def access_by_file(text: str, *, setting: str) -> GoogleAccess:
