@@ -1,6 +1,9 @@
-"""What a request wants to do. Every route names one action; without one there is no route."""
+"""Who asks, and what for. Every route names one action; without one there is no route."""
 
 from enum import Enum
+from typing import Literal
+
+from msgspec import Struct
 
 
 class Action(Enum):
@@ -17,3 +20,27 @@ class Action(Enum):
     DELETE = "delete"
     LIST = "catalog"
     OBSERVE = "metrics"
+
+
+class Scope(Struct, frozen=True):
+    """Actions that a credential may be used for, in the repositories that a pattern names."""
+
+    repositories: str
+    actions: frozenset[Action]
+
+
+class Identity(Struct, frozen=True):
+    """Somebody who may be named in logs, and to whom rights are given."""
+
+    name: str
+    """Empty for somebody unknown; never holds control characters."""
+    method: str
+    """How we know: `anonymous`, `htpasswd`, `local`, `token`, `ldap`, `oidc`, ..."""
+    kind: Literal["anonymous", "user", "robot"] = "user"
+    groups: tuple[str, ...] = ()
+    administrator: bool = False
+    """May do everything, everywhere."""
+    credential: str = ""
+    """The id of the credential, for the audit log; never the credential."""
+    scopes: tuple[Scope, ...] | None = None
+    """What the credential is limited to, whatever the identity may do; None is no limit."""

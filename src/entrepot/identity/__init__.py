@@ -3,7 +3,8 @@
 `anonymous` and `htpasswd` are the authenticators; `entrepot.app` chooses one.
 """
 
-from entrepot.identity.authenticator import Authenticator, Identity
+from entrepot.core.access import Identity
+from entrepot.identity.authenticator import Authenticator
 from entrepot.identity.errors import IdentityError
 
 __all__ = ["Authenticator", "Identity", "IdentityError"]

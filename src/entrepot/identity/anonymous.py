@@ -1,8 +1,8 @@
 """`auth: none`: everybody is nobody in particular."""
 
-from entrepot.identity.authenticator import Identity
+from entrepot.core.access import Identity
 
-ANONYMOUS = Identity(name="", method="anonymous")
+ANONYMOUS = Identity(name="", method="anonymous", kind="anonymous")
 
 
 class Anonymous:

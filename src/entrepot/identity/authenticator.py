@@ -2,16 +2,7 @@
 
 from typing import Protocol
 
-import msgspec
-
-
-class Identity(msgspec.Struct, frozen=True):
-    """Somebody who may be named in logs, and to whom rights are given."""
-
-    name: str
-    """Empty for somebody unknown; never holds control characters."""
-    method: str
-    """How we know: `anonymous`, `htpasswd`."""
+from entrepot.core.access import Identity
 
 
 class Authenticator(Protocol):

@@ -27,8 +27,8 @@ import bcrypt
 import msgspec
 import structlog
 
+from entrepot.core.access import Identity
 from entrepot.core.errors import TooManyRequestsError, UnauthorizedError
-from entrepot.identity.authenticator import Identity
 from entrepot.identity.errors import IdentityError
 from entrepot.identity.users import Users, read_users, read_users_again
 from entrepot.telemetry import Metrics

@@ -23,7 +23,7 @@ def authenticator(
 
 def test_a_good_credential_has_an_identity(authenticator: Authenticator) -> None:
     identity = asyncio.run(authenticator.authenticate(basic("alice", "wonderland")))
-    assert identity == Identity(identity.name, identity.method)
+    assert identity == Identity(identity.name, identity.method, identity.kind)
     assert identity.name in {"", "alice"}
 
 
@@ -65,4 +65,4 @@ def test_anonymous_asks_for_nothing() -> None:
     anonymous = Anonymous()
     assert anonymous.challenge is None
     for header in (None, "", basic("a", "b"), "nonsense"):
-        assert asyncio.run(anonymous.authenticate(header)) == Identity("", "anonymous")
+        assert asyncio.run(anonymous.authenticate(header)) == Identity("", "anonymous", "anonymous")
