@@ -38,12 +38,16 @@ from entrepot.services.layout import Layout
 from entrepot.services.maintenance import Upkeep, recover
 from entrepot.services.push import ManifestRules
 from entrepot.services.stores import Stores
+from entrepot.services.upload_sessions import IndexedSessions
 from entrepot.services.uploads import Uploads
-from entrepot.storage import StorageError
+from entrepot.storage import StorageError, StorageSettingError
 from entrepot.storage.directory import DirectoryTree
 from entrepot.storage.durable import sync_files
 from entrepot.storage.filesystem import FilesystemStore
 from entrepot.storage.memory import MemoryStore
+from entrepot.storage.object_store import ObjectOptions, ObjectStore
+from entrepot.storage.objects import ObjectDriver
+from entrepot.storage.retries import Retries
 from entrepot.telemetry import Access, AccessLog, Metrics
 
 _THREADS: Final = 16
@@ -63,10 +67,17 @@ def prepare(config: Config) -> None:
     """
     if config.auth.htpasswd is not None:
         create_users_file(Path(config.auth.htpasswd.path))
-    if config.storage.driver == "filesystem":
-        _prepare_directory(config.storage.root)
-        _migrate(config)
-        asyncio.run(_recover(config))
+    if config.storage.driver == "inmemory":
+        return
+    if config.storage.in_objects:
+        try:
+            asyncio.run(_try_objects(config))
+        except StorageError as error:
+            raise ConfigError([Problem(_about_storage(config, error))]) from error
+    if config.storage.driver == "filesystem" or _index_address(config).is_file:
+        _prepare_directory(config)
+    _migrate(config)
+    asyncio.run(_recover(config))
 
 
 def build(config: Config, *, health: HealthBoard, metrics: Path) -> Application:
@@ -103,11 +114,24 @@ def storage_check(config: Config) -> Callable[[], None]:
         except OSError as error:
             raise StorageError(f"{error.strerror}: {error.filename}") from error
 
+    if config.storage.in_objects:
+        _object_client(config)  # its library is loaded once, before there are processes
+        return lambda: asyncio.run(_read_probe(config))
     return check if config.storage.driver == "filesystem" else lambda: None
 
 
 def check_servers(config: Config) -> Iterator[Finding]:
-    """Every finding about the servers that the registry would connect to; changes nothing."""
+    """Every finding about the servers that the registry would connect to. Changes nothing, but
+    writes a small object into an object store and removes it again.
+    """
+    if config.storage.in_objects:
+        what = f"storage.{config.storage.driver}"
+        try:
+            asyncio.run(_try_objects(config))
+            yield ok(what, "objects can be read, written and removed")
+        except StorageError as failure:
+            setting = f".{failure.setting}" if isinstance(failure, StorageSettingError) else ""
+            yield wrong(f"{what}{setting}", str(failure))
     address = _index_address(config)
     if config.storage.driver != "inmemory" and not address.is_file:
         try:
@@ -128,6 +152,7 @@ class _Runtime:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="storage")
         self._temporary: Path | None = None
         self._index: Database | None = None
+        self._objects: ObjectDriver | None = None
         self._upkeep: asyncio.Task[None] | None = None
         self._takeover: asyncio.Task[None] | None = None
 
@@ -171,6 +196,8 @@ class _Runtime:
                     await task
         if self._index is not None:
             await self._index.close()
+        if self._objects is not None:
+            await self._objects.close()
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
         self._threads.shutdown()
@@ -215,12 +242,23 @@ class _Runtime:
             durable=self._config.storage.durability == "full",
             committed=self.metrics.index_commit,
         )
-        store = _filesystem(self._config, self._threads, self.metrics)
+        store: FilesystemStore | ObjectStore
+        if self._config.storage.in_objects:
+            driver = self._config.storage.driver
+            self._objects = _object_client(
+                self._config,
+                observe=lambda action, seconds: self.metrics.storage_action(
+                    driver, action, seconds
+                ),
+            )
+            store = _object_store(self._config, self._objects, self._index, self._threads)
+        else:
+            store = _filesystem(self._config, self._threads, self.metrics)
         return Stores(self._index, store, store, _now)
 
     async def _with_past(self, stores: Stores) -> Stores:
         """Take part in a takeover of what `registry:2` left here, if one is under way."""
-        if self._config.storage.driver == "inmemory":
+        if self._config.storage.driver != "filesystem":
             return stores
         tree = DirectoryTree(self._config.storage.root, threads=self._threads)
         past = await find_past(stores, Layout(tree))
@@ -231,7 +269,7 @@ class _Runtime:
 
     def _upkeep_of(self, stores: Stores) -> Upkeep:
         purging = self._config.storage.maintenance.uploadpurging
-        place = self._temporary or self._config.storage.root / "entrepot"
+        place = self._temporary or self._config.storage.own
         return Upkeep(
             stores=stores,
             lock=place / "upkeep.lock",
@@ -266,14 +304,17 @@ def _migrate(config: Config) -> None:
         raise ConfigError([Problem(f"database.url: {failure}")]) from failure
 
 
-def _prepare_directory(root: Path) -> None:
+def _prepare_directory(config: Config) -> None:
+    made, key = config.storage.own, "storage.filesystem.rootdirectory"
+    if config.storage.in_objects:
+        made, key = _index_address(config).path.parent, "database.url"
     try:
-        (root / "entrepot").mkdir(parents=True, exist_ok=True)
+        made.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
             [
                 Problem(
-                    f"storage.filesystem.rootdirectory: {root}: {error.strerror}; "
+                    f"{key}: {made}: {error.strerror}; "
                     "create it and let the user that runs the registry write to it"
                 )
             ]
@@ -289,18 +330,90 @@ def _filesystem(config: Config, threads: ThreadPoolExecutor, metrics: Metrics) -
     )
 
 
+def _object_client(
+    config: Config,
+    *,
+    observe: Callable[[str, float], None] = lambda _action, _seconds: None,
+    retries: Retries | None = None,
+) -> ObjectDriver:
+    """Return the driver that is configured; only its library is loaded."""
+    if config.storage.s3 is not None:
+        from entrepot.storage.s3 import S3Client
+
+        return S3Client(config.storage.s3, observe=observe, retries=retries)
+    raise ConfigError([Problem(f"storage.{config.storage.driver}: not supported yet")])
+
+
+def _object_options(config: Config) -> ObjectOptions:
+    storage = config.storage
+    redirect = not storage.redirect.disable
+    if storage.s3 is not None:
+        return ObjectOptions(storage.s3.rootdirectory, storage.s3.chunksize, redirect)
+    return ObjectOptions(redirect=redirect)
+
+
+def _object_store(
+    config: Config, client: ObjectDriver, index: Database, threads: ThreadPoolExecutor
+) -> ObjectStore:
+    return ObjectStore(
+        client,
+        client,
+        IndexedSessions(index, now=_now),
+        threads=threads,
+        options=_object_options(config),
+    )
+
+
+async def _try_objects(config: Config) -> None:
+    """Do with the object store what will be done all the time, or raise `StorageError`."""
+    client = _object_client(config, retries=Retries(times=2))
+    key = f"{_object_options(config).prefix}entrepot/probe-{token_hex(8)}"
+    try:
+        if config.storage.maintenance.readonly.enabled:
+            await client.read(key)
+            return
+        await client.put(key, b"probe")
+        if await client.read(key) != b"probe":
+            raise StorageError("what was written a moment ago can't be read")
+        await client.delete([key])
+    finally:
+        await client.close()
+
+
+async def _read_probe(config: Config) -> None:
+    """Ask the object store for something that need not be there, or raise `StorageError`."""
+    client = _object_client(config, retries=Retries(times=0))
+    try:
+        await client.read(f"{_object_options(config).prefix}entrepot/{_PROBE}")
+    finally:
+        await client.close()
+
+
+def _about_storage(config: Config, error: StorageError) -> str:
+    setting = f".{error.setting}" if isinstance(error, StorageSettingError) else ""
+    return f"storage.{config.storage.driver}{setting}: {error}"
+
+
 async def _recover(config: Config) -> None:
     with ThreadPoolExecutor(_THREADS) as threads:
         index = open_index(_index_address(config))
+        client = _object_client(config) if config.storage.in_objects else None
         try:
-            store = FilesystemStore(config.storage.root, threads=threads)
+            store: FilesystemStore | ObjectStore
+            if client is not None:
+                store = _object_store(config, client, index, threads)
+            else:
+                store = FilesystemStore(config.storage.root, threads=threads)
             stores = Stores(index, store, store, _now)
             await _secret(stores)
             for digest in await recover(stores, boot=_boot()):
                 _log.error("blob was lost when the power went; push the image again", digest=digest)
-            old = Layout(DirectoryTree(config.storage.root, threads=threads))
-            await begin_takeover(stores, old, source=str(config.storage.root))
+            if client is None:
+                old = Layout(DirectoryTree(config.storage.root, threads=threads))
+                await begin_takeover(stores, old, source=str(config.storage.root))
         finally:
+            if client is not None:
+                await client.close()
             await index.close()
 
 

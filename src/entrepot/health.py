@@ -120,7 +120,7 @@ def configured_checks(config: Config, *, storage: Callable[[], None]) -> list[Ch
     health: Health = config.health
     checks: list[Check] = []
     if health.storagedriver.enabled:
-        driver = "inmemory" if config.storage.inmemory is not None else "filesystem"
+        driver = config.storage.driver
         given = health.storagedriver
         checks.append(Check(f"storagedriver_{driver}", given.interval, given.threshold, storage))
     return [

@@ -167,9 +167,9 @@ async def test_an_upload_grows_from_append_to_append(store: Store) -> None:
         await writer.write(LARGE)
         assert writer.size == len(SMALL + LARGE)
         await writer.flush()
-        assert await store.held(upload) == len(SMALL + LARGE)
         assert await writer.digest("sha256") == Digest.of(SMALL + LARGE)
         assert await writer.digest("sha512") == Digest.of(SMALL + LARGE, algorithm="sha512")
+    assert await store.held(upload) == len(SMALL + LARGE)
 
 
 async def test_an_empty_upload_has_a_digest(store: Store) -> None:
@@ -239,7 +239,10 @@ async def test_rollback_takes_back_what_was_written_here(store: Store) -> None:
         await writer.write(b"not flushed")
         await writer.rollback()
         assert writer.size == len(SMALL)
-        assert await store.held(upload) == len(SMALL)
+    assert await store.held(upload) == len(SMALL)
+    async with store.append(upload) as writer:
+        await writer.write(b"not flushed either")
+        await writer.rollback()
         await writer.write(b"again")
         assert await writer.digest("sha256") == Digest.of(SMALL + b"again")
     assert await store.held(upload) == len(SMALL + b"again")

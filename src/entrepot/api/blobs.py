@@ -53,6 +53,9 @@ async def get_blob(context: Context, request: Request, name: str, digest: str) -
         headers.remove(_RANGES)  # nginx says so itself
         headers.append((b"x-accel-redirect", f"{context.accelerate}{path}".encode()))
         return empty_response(200, headers)
+    elsewhere = await context.stores.blobs.address(wanted)
+    if elsewhere is not None:
+        return await _redirect(context, request, repository, wanted, elsewhere)
     reader = await pull.open_blob(context.stores, repository, wanted)
     try:
         if unchanged(request, wanted):
@@ -64,6 +67,17 @@ async def get_blob(context: Context, request: Request, name: str, digest: str) -
     except BaseException:
         reader.close()
         raise
+
+
+async def _redirect(
+    context: Context, request: Request, name: RepositoryName, digest: Digest, address: str
+) -> Response:
+    """Send the client to the store, which is not asked whether it has the blob."""
+    await pull.blob_size(context.stores, name, digest)
+    if unchanged(request, digest):
+        return not_modified(_headers(digest))
+    headers = [(b"location", address.encode()), (b"docker-content-digest", digest.encode())]
+    return empty_response(307, [*headers, (b"cache-control", b"no-store")])
 
 
 async def _content(reader: BlobReader, headers: Headers, part: ByteRange | None) -> Response:

@@ -38,7 +38,7 @@ def check(config: Config, *, now: datetime) -> Iterator[Finding]:
 def _storage(config: Config) -> Iterator[Finding]:
     if config.storage.driver == "inmemory":
         yield warning("storage", "in memory: everything is lost when the registry stops")
-    else:
+    elif config.storage.driver == "filesystem":
         root = config.storage.root
         yield _directory("storage.filesystem.rootdirectory", root)
         yield _free_space(root)

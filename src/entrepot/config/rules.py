@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 from entrepot.config.errors import ConfigError, Notice, Origin, Problem
 from entrepot.config.nodes import printable
 from entrepot.config.schema import Config
+from entrepot.config.schema_objects import S3Driver
 from entrepot.config.schema_storage import DRIVERS
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -32,6 +33,8 @@ def without_effect(config: Config, origins: Mapping[str, Origin]) -> list[Notice
         found.append(("http.workers", "the memory driver has one process"))
     if storage.inmemory is not None and config.database.url:
         found.append(("database.url", "the memory driver has an index of its own"))
+    if storage.s3 is not None and storage.s3.keyid and not storage.s3.encrypt:
+        found.append(("storage.s3.keyid", "no effect without encrypt"))
     if http.debug.prometheus.enabled and not http.debug.addr:
         found.append(("http.debug.prometheus", "no effect without http.debug.addr"))
     if http.tls.minimumtls and not http.tls.enabled:
@@ -57,9 +60,27 @@ def _storage(config: Config) -> Iterator[tuple[str, str]]:
             f"(REGISTRY_STORAGE={given[-1]} replaces the file's)"
         )
         yield "storage", message
+    if config.storage.s3 is not None:
+        yield from _s3(config.storage.s3)
     files = config.storage.filesystem
     if files is not None and not files.rootdirectory:
         yield "storage.filesystem.rootdirectory", "found an empty text, expected a path"
+
+
+def _s3(s3: S3Driver) -> Iterator[tuple[str, str]]:
+    if not s3.bucket:
+        yield "storage.s3.bucket", "no bucket is given"
+    if not s3.region and not s3.regionendpoint:
+        yield "storage.s3.region", "no region is given"
+    if bool(s3.accesskey) != bool(s3.secretkey):
+        given, missing = sorted(("accesskey", "secretkey"), key=lambda name: not getattr(s3, name))
+        yield f"storage.s3.{missing}", f"{given} is given without it"
+    if not s3.v4auth:
+        yield "storage.s3.v4auth", "signatures of version 2 are not supported; remove the key"
+    for key in ("regionendpoint", "redirectendpoint"):
+        url = getattr(s3, key)
+        if url and not _is_http_url(url if "://" in url else f"https://{url}"):
+            yield f"storage.s3.{key}", "expected a URL such as https://s3.example.com"
 
 
 def _auth(config: Config) -> Iterator[tuple[str, str]]:
@@ -174,7 +195,7 @@ def _validation(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _accel(config: Config) -> Iterator[tuple[str, str]]:
-    if config.http.accel and config.storage.inmemory is not None:
+    if config.http.accel and config.storage.driver != "filesystem":
         yield "http.accel", "needs the filesystem driver"
     if not config.http.accelprefix.startswith("/"):
         yield "http.accelprefix", "expected a path such as /_blobs/"

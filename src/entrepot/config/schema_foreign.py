@@ -39,36 +39,6 @@ class LogHook(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     )
 
 
-class S3Driver(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Amazon S3 and compatible services."""
-
-    accesskey: Annotated[str, about("Access key.", masked="all")] = ""
-    secretkey: Annotated[str, about("Secret key.", masked="all")] = ""
-    sessiontoken: Annotated[str, about("Session token.", masked="all")] = ""
-    region: Annotated[str, about("Region.")] = ""
-    regionendpoint: Annotated[str, about("URL of the service.", masked="url")] = ""
-    redirectendpoint: Annotated[str, about("URL that clients are sent to.", masked="url")] = ""
-    forcepathstyle: Annotated[bool, about("Bucket in the path, not in the host name.")] = False
-    accelerate: Annotated[bool, about("Transfer acceleration.")] = False
-    bucket: Annotated[str, about("Bucket.")] = ""
-    encrypt: Annotated[bool, about("Encrypt on the server.")] = False
-    keyid: Annotated[str, about("KMS key.")] = ""
-    secure: Annotated[bool, about("Use HTTPS.")] = True
-    skipverify: Annotated[bool, about("Don't verify certificates.")] = False
-    v4auth: Annotated[bool, about("Signatures of version 4.")] = True
-    chunksize: Annotated[int, about("Bytes per part of an upload.")] = 10485760
-    multipartcopychunksize: Annotated[int, about("Bytes per part of a copy.")] = 33554432
-    multipartcopymaxconcurrency: Annotated[int, about("Parts copied at once.")] = 100
-    multipartcopythresholdsize: Annotated[int, about("Bytes copied in one part.")] = 33554432
-    rootdirectory: Annotated[str, about("Prefix of all keys.")] = ""
-    storageclass: Annotated[str, about("Storage class.")] = ""
-    useragent: Annotated[str, about("User agent.")] = ""
-    usedualstack: Annotated[bool, about("IPv4 and IPv6.")] = False
-    usefipsendpoint: Annotated[bool, about("FIPS endpoints.")] = False
-    objectacl: Annotated[str, about("Access control list of objects.")] = "private"
-    loglevel: Annotated[str, about("Log level of the client library.")] = "off"
-
-
 class AzureCredentials(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Credentials of Azure."""
 

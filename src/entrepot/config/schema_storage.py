@@ -7,7 +7,8 @@ from msgspec import Struct
 
 from entrepot.config.about import Duration, about
 from entrepot.config.errors import ConfigError, Problem
-from entrepot.config.schema_foreign import AzureDriver, GcsDriver, OssDriver, S3Driver, SwiftDriver
+from entrepot.config.schema_foreign import AzureDriver, GcsDriver, OssDriver, SwiftDriver
+from entrepot.config.schema_objects import S3Driver
 
 
 class Filesystem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -96,24 +97,42 @@ class Storage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     maintenance: Annotated[Maintenance, about("Maintenance.")] = Maintenance()
 
     @property
-    def driver(self) -> Literal["filesystem", "inmemory"]:
+    def driver(self) -> str:
         """The name of the driver."""
-        return "inmemory" if self.inmemory is not None else "filesystem"
+        given = (name for name in DRIVERS if getattr(self, name) is not None)
+        return next(given, "filesystem")
+
+    @property
+    def in_objects(self) -> bool:
+        """Whether blobs are kept in an object store."""
+        return self.driver in OBJECT_DRIVERS
 
     @property
     def root(self) -> Path:
         """The root directory of the filesystem driver; ConfigError with another driver."""
-        if self.inmemory is not None:
-            raise ConfigError([Problem("storage.inmemory: the memory driver has no directory")])
+        if self.driver != "filesystem":
+            raise ConfigError([Problem(f"storage.{self.driver}: this driver has no directory")])
         return Path((self.filesystem or Filesystem()).rootdirectory)
 
     @property
+    def own(self) -> Path:
+        """The directory for what the registry keeps on this machine besides the blobs, such as its
+        index; ConfigError with the memory driver.
+        """
+        if self.in_objects:
+            return Path(Filesystem().rootdirectory) / "entrepot"
+        return self.root.absolute() / "entrepot"
+
+    @property
     def durability(self) -> Literal["full", "relaxed"]:
-        """The durability of the filesystem driver; `relaxed` with another driver."""
+        """The durability of the filesystem driver; `relaxed` in memory."""
         if self.inmemory is not None:
             return "relaxed"
         return (self.filesystem or Filesystem()).durability
 
+
+OBJECT_DRIVERS = ("s3", "azure", "gcs")
+"""The drivers that keep blobs in an object store."""
 
 DRIVERS = ("filesystem", "inmemory", "s3", "azure", "gcs", "swift", "oss")
 """The keys of `storage` that are drivers; the others may stand beside any of them."""

@@ -74,12 +74,18 @@ async def is_linked_anywhere(reader: Reader, digest: Digest) -> bool:
 
 
 async def add_blob(
-    transaction: Transaction, repository: int, digest: Digest, *, size: int, now: int
+    transaction: Transaction,
+    repository: int,
+    digest: Digest,
+    *,
+    size: int,
+    synced: bool,
+    now: int,
 ) -> None:
-    """Record a blob whose bytes were put into the store just now, complete but not yet known to be
-    durable, and link it to the repository.
+    """Record a blob whose bytes were put into the store just now, complete and, if `synced`, known
+    to be durable, and link it to the repository.
     """
-    values = {"digest": digest.packed, "size": size, "synced": False, "now": now}
+    values = {"digest": digest.packed, "size": size, "synced": synced, "now": now}
     await transaction.execute(_ADD, values)
     await link_blob(transaction, repository, digest, now=now)
 

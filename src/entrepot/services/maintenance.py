@@ -111,8 +111,7 @@ async def purge_uploads(stores: Stores, *, age: float, dry_run: bool) -> list[UU
 
 async def _purge(stores: Stores, upload: UUID) -> bool:
     try:
-        async with stores.uploads.append(upload) as writer:
-            await writer.discard()
+        await stores.uploads.purge(upload)
     except UploadBusyError:
         return False
     return True

@@ -8,6 +8,7 @@ without reading: in this process by a running hash, elsewhere from the signed st
 import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid4
@@ -28,7 +29,8 @@ from entrepot.db.blobs import add_blob, find_blob_size, is_linked_anywhere, link
 from entrepot.db.repositories import ensure_repository
 from entrepot.db.uploads import end_upload, has_ended
 from entrepot.services.stores import Stores
-from entrepot.storage import UploadBusyError, UploadWriter
+from entrepot.services.takeover import take_over_blob
+from entrepot.storage import StorageError, UploadBusyError, UploadWriter
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -148,6 +150,7 @@ class Uploads:
         Raises:
             DigestInvalidError: the content has another digest; the upload is gone.
             RangeInvalidError, SizeInvalidError: as `append`; the upload is as it was.
+            StorageError: the store failed; the upload is as it was.
         """
         part.check()
         if state.offset == 0 and part.length is not None and part.length <= SMALL:
@@ -156,8 +159,7 @@ class Uploads:
             return
         try:
             async with self._stores.uploads.append(state.upload) as writer:
-                state = await self._receive(writer, state, part)
-                await self._publish(writer, state, digest)
+                await self._finish_in(writer, state, part, digest)
         except UploadBusyError:
             raise _out_of_order(state, "another request is writing to this upload") from None
 
@@ -177,6 +179,8 @@ class Uploads:
         there is one.
         """
         now = self._stores.now()
+        if source is not None:
+            await take_over_blob(self._stores, source, digest)
 
         async def work(transaction: Transaction) -> bool:
             if source is None:
@@ -216,6 +220,9 @@ class Uploads:
                 running = None
                 await writer.rollback()
                 raise SizeInvalidError({"content-range": str(part.position), "received": received})
+        except StorageError:
+            running = None  # it may have seen what is not held
+            raise
         finally:
             if running is not None:
                 await writer.flush()
@@ -230,6 +237,18 @@ class Uploads:
             started=state.started,
             digest=digest,
         )
+
+    async def _finish_in(
+        self, writer: UploadWriter, state: UploadState, part: Part, digest: Digest
+    ) -> None:
+        """Receive the rest and publish. If the store fails the request may be repeated as it is."""
+        try:
+            state = await self._receive(writer, state, part)
+            await self._publish(writer, state, digest)
+        except StorageError:
+            with suppress(StorageError):
+                await writer.rollback()
+            raise
 
     async def _publish(self, writer: UploadWriter, state: UploadState, digest: Digest) -> None:
         actual = state.known_digest(size=writer.size)
@@ -259,14 +278,17 @@ class Uploads:
             await self._record(state, digest, stored=len(data))
 
     async def _has(self, digest: Digest, *, size: int) -> bool:
-        """Whether the blob is known and its bytes are there, so that they need not be stored."""
-        if await self._stores.blobs.size(digest) != size:
+        """Whether the blob is known and its bytes are there, so that they need not be stored.
+
+        The index is asked first: for a new blob the store need not be.
+        """
+        if not await is_linked_anywhere(self._stores.index, digest):
             return False
-        return await is_linked_anywhere(self._stores.index, digest)
+        return await self._stores.blobs.size(digest) == size
 
     async def _record(self, state: UploadState, digest: Digest, *, stored: int | None) -> None:
         """Link the blob to the repository; `stored` is its size if its bytes are new."""
-        now = self._stores.now()
+        now, synced = self._stores.now(), self._stores.blobs.durable_at_once
 
         async def work(transaction: Transaction) -> None:
             name = RepositoryName(state.name)
@@ -274,7 +296,7 @@ class Uploads:
             if stored is None:
                 await link_blob(transaction, repository, digest, now=now)
             else:
-                await add_blob(transaction, repository, digest, size=stored, now=now)
+                await add_blob(transaction, repository, digest, size=stored, synced=synced, now=now)
             await end_upload(transaction, state.upload, now=now)
 
         await self._stores.index.write_lazily(work)

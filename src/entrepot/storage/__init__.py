@@ -1,6 +1,11 @@
 """Where blobs' bytes lie."""
 
-from entrepot.storage.errors import StorageError, StorageFullError, UploadBusyError
+from entrepot.storage.errors import (
+    StorageError,
+    StorageFullError,
+    StorageSettingError,
+    UploadBusyError,
+)
 from entrepot.storage.sessions import Session, UploadSessions
 from entrepot.storage.store import BlobReader, BlobStore, Hasher, UploadStore, UploadWriter
 
@@ -11,6 +16,7 @@ __all__ = [
     "Session",
     "StorageError",
     "StorageFullError",
+    "StorageSettingError",
     "UploadBusyError",
     "UploadSessions",
     "UploadStore",

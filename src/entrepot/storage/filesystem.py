@@ -244,6 +244,8 @@ class FilesystemStore:
     name and the seconds of each call.
     """
 
+    durable_at_once = False
+
     def __init__(
         self,
         root: Path,
@@ -290,6 +292,9 @@ class FilesystemStore:
     def path(self, digest: Digest) -> str | None:
         encoded = digest.hex
         return f"{digest.algorithm}/{encoded[:2]}/{encoded}/data"
+
+    async def address(self, digest: Digest) -> str | None:  # noqa: ARG002
+        return None
 
     async def size(self, digest: Digest) -> int | None:
         with self._timed("Stat"):
@@ -384,6 +389,10 @@ class FilesystemStore:
     async def stale(self, *, before: float) -> Sequence[UUID]:
         with _StorageErrors():
             return await self.run(partial(self._stale, before))
+
+    async def purge(self, upload: UUID) -> None:
+        async with self.append(upload) as writer:
+            await writer.discard()
 
     def _stale(self, before: float) -> list[UUID]:
         found = []

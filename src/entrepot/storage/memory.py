@@ -65,6 +65,8 @@ class _Writer:
 class MemoryStore:
     """A `BlobStore` and an `UploadStore`."""
 
+    durable_at_once = False
+
     def __init__(self) -> None:
         self._blobs: dict[Digest, bytes] = {}
         self.uploads: dict[UUID, _Upload] = {}
@@ -74,6 +76,9 @@ class MemoryStore:
         return None if data is None else _Reader(data)
 
     def path(self, digest: Digest) -> str | None:  # noqa: ARG002
+        return None
+
+    async def address(self, digest: Digest) -> str | None:  # noqa: ARG002
         return None
 
     async def size(self, digest: Digest) -> int | None:
@@ -111,3 +116,7 @@ class MemoryStore:
 
     async def stale(self, *, before: float) -> Sequence[UUID]:
         return [upload for upload, found in self.uploads.items() if found.written < before]
+
+    async def purge(self, upload: UUID) -> None:
+        async with self.append(upload) as writer:
+            await writer.discard()

@@ -89,3 +89,7 @@ class MultipartClient(Protocol):
 
     def unfinished(self, prefix: str) -> AsyncIterator[Unfinished]:
         """Yield the uploads below `prefix` that were begun and not completed."""
+
+
+class ObjectDriver(ObjectClient, MultipartClient, Protocol):
+    """Both halves in one object."""

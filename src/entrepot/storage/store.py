@@ -28,12 +28,20 @@ class BlobReader(Protocol):
 class BlobStore(Protocol):
     """Complete blobs, by digest. Every method raises `StorageError` when the store fails."""
 
+    durable_at_once: bool
+    """Whether what was put or published survives a power cut without `sync`."""
+
     async def open(self, digest: Digest) -> BlobReader | None:
         """Open a blob for reading, or return None if the store has none by that digest."""
 
     def path(self, digest: Digest) -> str | None:
         """Return where a blob lies below the store's directory of blobs, for a server in front of
         the registry; None if it is no file.
+        """
+
+    async def address(self, digest: Digest) -> str | None:
+        """Return a URL from which clients may fetch a blob themselves for a while, made without
+        asking the store; None if they must fetch it here.
         """
 
     async def size(self, digest: Digest) -> int | None:
@@ -74,10 +82,10 @@ class UploadWriter(Protocol):
         """Append bytes. A failure may be raised by a later call."""
 
     async def flush(self) -> None:
-        """Wait until everything written so far is held, and hashed."""
+        """Wait until everything written so far is hashed. It is held when the block ends."""
 
     async def rollback(self) -> None:
-        """Take back what was written here."""
+        """Take back what was written here, unless a `digest` or `publish` came too far for that."""
 
     async def digest(self, algorithm: str) -> Digest:
         """Return the digest of everything the upload holds, by reading it."""
@@ -109,3 +117,10 @@ class UploadStore(Protocol):
 
     async def stale(self, *, before: float) -> Sequence[UUID]:
         """Return the uploads that were last written before a time (seconds since 1970)."""
+
+    async def purge(self, upload: UUID) -> None:
+        """Remove an upload and whatever else an interrupted writer left of it.
+
+        Raises:
+            UploadBusyError: a request is writing to it.
+        """

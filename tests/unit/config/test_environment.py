@@ -229,7 +229,7 @@ def test_over_a_file(
         ("REGISTRY_HEALTH_FILECHECKERS_X_FILE", "/x", "X is not an index of a list"),
         ("REGISTRY_HEALTH_FILECHECKERS_-1_FILE", "/x", "-1 is not an index of a list"),
         ("REGISTRY_HTTP_HEADERS_X-A", "b", 'http.headers.x-a: found the text "b", expected a list'),
-        ("REGISTRY_STORAGE_S3_BUCKET", "b", "storage.s3: S3 is not supported yet; this version"),
+        ("REGISTRY_STORAGE_S3_BUCKET", "b", "storage.s3.region: no region is given"),
         ("REGISTRY_STORAGE_S4_BUCKET", "b", "unknown variable; did you mean REGISTRY_STORAGE_S3"),
     ],
 )

@@ -10,8 +10,6 @@ from entrepot.config.schema import Config
 from tests.unit.config.writing import load_text, problems_of
 
 REFUSED = [
-    ("storage.s3", "storage: {s3: {region: r, bucket: b}}"),
-    ("storage.s3", "storage: s3"),
     ("storage.azure", "storage: {azure: {accountname: a}}"),
     ("storage.gcs", "storage: {gcs: {bucket: b}}"),
     ("storage.swift", "storage: {swift: }"),
@@ -25,6 +23,7 @@ REFUSED = [
 ]
 
 NOTICED = [
+    ("storage.s3.loglevel", "storage: {s3: {region: r, bucket: b, loglevel: debug}}"),
     ("log.hooks", "log: {hooks: [{type: mail, levels: [panic], options: {from: a@b, to: [c@d]}}]}"),
     ("log.reportcaller", "log: {reportcaller: true}"),
     ("storage.filesystem.maxthreads", "storage: {filesystem: {maxthreads: 100}}"),
