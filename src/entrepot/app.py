@@ -5,9 +5,9 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from secrets import token_hex
@@ -46,8 +46,10 @@ from entrepot.storage.durable import sync_files
 from entrepot.storage.filesystem import FilesystemStore
 from entrepot.storage.memory import MemoryStore
 from entrepot.storage.object_store import ObjectOptions, ObjectStore
+from entrepot.storage.object_tree import ObjectTree
 from entrepot.storage.objects import ObjectDriver
 from entrepot.storage.retries import Retries
+from entrepot.storage.tree import Tree
 from entrepot.telemetry import Access, AccessLog, Metrics
 
 _THREADS: Final = 16
@@ -258,9 +260,9 @@ class _Runtime:
 
     async def _with_past(self, stores: Stores) -> Stores:
         """Take part in a takeover of what `registry:2` left here, if one is under way."""
-        if self._config.storage.driver != "filesystem":
+        if self._config.storage.driver == "inmemory":
             return stores
-        tree = DirectoryTree(self._config.storage.root, threads=self._threads)
+        tree = _tree(self._config, self._objects, self._threads)
         past = await find_past(stores, Layout(tree))
         if past is not None:
             stores = replace(stores, past=past)
@@ -394,7 +396,11 @@ def _about_storage(config: Config, error: StorageError) -> str:
     return f"storage.{config.storage.driver}{setting}: {error}"
 
 
-async def _recover(config: Config) -> None:
+@asynccontextmanager
+async def opened(config: Config) -> AsyncIterator[tuple[Stores, Tree]]:
+    """The stores of a registry whose index is up to date, and its storage as plain files, for what
+    is done beside the workers.
+    """
     with ThreadPoolExecutor(_THREADS) as threads:
         index = open_index(_index_address(config))
         client = _object_client(config) if config.storage.in_objects else None
@@ -404,17 +410,33 @@ async def _recover(config: Config) -> None:
                 store = _object_store(config, client, index, threads)
             else:
                 store = FilesystemStore(config.storage.root, threads=threads)
-            stores = Stores(index, store, store, _now)
-            await _secret(stores)
-            for digest in await recover(stores, boot=_boot()):
-                _log.error("blob was lost when the power went; push the image again", digest=digest)
-            if client is None:
-                old = Layout(DirectoryTree(config.storage.root, threads=threads))
-                await begin_takeover(stores, old, source=str(config.storage.root))
+            yield Stores(index, store, store, _now), _tree(config, client, threads)
         finally:
             if client is not None:
                 await client.close()
             await index.close()
+
+
+def place(config: Config) -> str:
+    """Return the directory or the address of the bucket that holds the registry's storage."""
+    if config.storage.s3 is not None:
+        return f"s3://{config.storage.s3.bucket}/{_object_options(config).prefix}"
+    return str(config.storage.root.resolve())
+
+
+def _tree(config: Config, client: ObjectDriver | None, threads: ThreadPoolExecutor) -> Tree:
+    """Return the storage as plain files, for what `registry:2` left in it."""
+    if client is not None:
+        return ObjectTree(client, prefix=_object_options(config).prefix)
+    return DirectoryTree(config.storage.root, threads=threads)
+
+
+async def _recover(config: Config) -> None:
+    async with opened(config) as (stores, tree):
+        await _secret(stores)
+        for digest in await recover(stores, boot=_boot()):
+            _log.error("blob was lost when the power went; push the image again", digest=digest)
+        await begin_takeover(stores, Layout(tree), source=place(config))
 
 
 def _boot() -> str:

@@ -23,6 +23,7 @@ _COLUMNS = """
 """
 _FIND_UNFINISHED = _COLUMNS + "WHERE in_place AND finished_at IS NULL ORDER BY id LIMIT 1"
 _FIND_IMPORT = _COLUMNS + "WHERE id = :import"
+_FIND_LAST_TAKEOVER = "SELECT max(finished_at) FROM imports WHERE in_place"
 _LIST = _COLUMNS + "ORDER BY id"
 _IS_UNFINISHED = "SELECT 1 FROM imports WHERE id = :import AND finished_at IS NULL"
 _IS_ANY_UNFINISHED = "SELECT 1 FROM imports WHERE finished_at IS NULL LIMIT 1"
@@ -179,6 +180,12 @@ async def find_takeover(reader: Reader) -> Import | None:
     """Return the import of the registry's own storage that is not finished, or None."""
     row = await reader.fetch_one(_FIND_UNFINISHED, {})
     return Import(*row) if row else None
+
+
+async def find_last_takeover(reader: Reader) -> int | None:
+    """Return when the registry's own storage was last taken over, or None."""
+    row = await reader.fetch_one(_FIND_LAST_TAKEOVER, {})
+    return row[0] if row else None
 
 
 async def list_imports(reader: Reader) -> list[Import]:
