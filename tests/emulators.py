@@ -20,7 +20,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-from azure.storage.blob.aio import BlobServiceClient
+from azure.core.credentials import AzureNamedKeyCredential
+from azure.storage.blob import BlobServiceClient
 
 from entrepot.storage.azure import AzureClient
 from entrepot.storage.azure_access import access_by_key
@@ -97,10 +98,10 @@ class Azurite:
         access = access_by_key(ACCOUNT, ACCOUNT_KEY)
         return AzureClient(container, url=self.url, access=access, retries=FEW)
 
-    async def make_container(self, container: str) -> None:
-        credential = access_by_key(ACCOUNT, ACCOUNT_KEY).credential
-        async with BlobServiceClient(self.url, credential) as service:
-            await service.create_container(container)
+    def make_bucket(self, container: str) -> None:
+        credential = AzureNamedKeyCredential(ACCOUNT, ACCOUNT_KEY)
+        with BlobServiceClient(self.url, credential) as service:
+            service.create_container(container)
 
 
 @contextmanager

@@ -6,15 +6,13 @@ import asyncio
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
-from secrets import token_hex
 
 import pytest
 
 from entrepot.storage import StorageError
 from entrepot.storage.objects import ObjectDriver
 from tests.emulators import Azurite, FakeGcs, start_azurite, start_fake_gcs
-from tests.objectstores import SeaweedFS, start_seaweedfs
+from tests.objectstores import SeaweedFS
 
 pytestmark = pytest.mark.anyio
 
@@ -23,26 +21,32 @@ DATA = bytes(range(256)) * 40
 DRIVERS = ["s3", "gcs", pytest.param("azure", marks=pytest.mark.clients)]
 
 
+Server = SeaweedFS | FakeGcs | Azurite
+
+
 @pytest.fixture(scope="module", params=DRIVERS)
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[SeaweedFS | FakeGcs | Azurite]:
-    start = {"s3": start_seaweedfs, "gcs": start_fake_gcs, "azure": start_azurite}[request.param]
-    with ExitStack() as stack:
-        yield stack.enter_context(start(tmp_path_factory.mktemp(request.param)))
+) -> Iterator[Server]:
+    """A store with the bucket `objects`."""
+    if request.param == "s3":
+        seaweedfs: SeaweedFS = request.getfixturevalue("seaweedfs")
+        seaweedfs.make_bucket("objects")
+        yield seaweedfs
+        return
+    start = start_fake_gcs if request.param == "gcs" else start_azurite
+    with start(tmp_path_factory.mktemp(request.param)) as running:
+        running.make_bucket("objects")
+        yield running
 
 
 @pytest.fixture
-async def driver(server: SeaweedFS | FakeGcs | Azurite) -> AsyncIterator[ObjectDriver]:
-    """A client on an empty bucket of its own."""
-    bucket = f"tests-{token_hex(8)}"
-    if isinstance(server, Azurite):
-        await server.make_container(bucket)
-    elif isinstance(server, FakeGcs):
-        server.make_bucket(bucket)
-    else:
-        await server.make_bucket(bucket)
-    client: ObjectDriver = server.client(bucket)
+async def driver(server: Server) -> AsyncIterator[ObjectDriver]:
+    """A client on a bucket that is empty."""
+    client: ObjectDriver = server.client("objects")
+    async for begun in client.unfinished(""):
+        await client.abort(begun.key, begun.token)
+    await client.delete([entry.key async for entry in client.entries("")])
     yield client
     await client.close()
 
@@ -149,7 +153,7 @@ async def test_a_listing_of_more_than_a_page(driver: ObjectDriver) -> None:
     assert await keys_of(driver, "many/", after="many/01050") == keys[1051:]
 
 
-async def test_an_address(driver: ObjectDriver, server: SeaweedFS | FakeGcs | Azurite) -> None:
+async def test_an_address(driver: ObjectDriver, server: Server) -> None:
     """Anyone may read by it; the emulator of Google's store has no keys to sign with."""
     await driver.put("dir/a blob", DATA)
     address = await driver.address("dir/a blob", seconds=60)
