@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.objectstores import SeaweedFS, start_seaweedfs
 from tests.servers import Registry, start_registry
 
 
@@ -13,4 +14,12 @@ from tests.servers import Registry, start_registry
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """A registry with the default configuration, shared by all tests: name repositories apart."""
     with start_registry(tmp_path_factory.mktemp("shared") / "registry") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
+    """An S3 with the bucket `tests`, shared by all tests: take a `rootdirectory` of your own."""
+    with start_seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as running:
+        running.make_bucket("tests")
         yield running

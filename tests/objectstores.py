@@ -6,6 +6,7 @@ with start_seaweedfs(tmp_path) as s3:
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,7 +64,11 @@ class SeaweedFS:
         config = S3Driver(**self.config(bucket, **more))
         return S3Client(config, observe=observe or (lambda _action, _seconds: None))
 
-    async def make_bucket(self, bucket: str) -> None:
+    def make_bucket(self, bucket: str) -> None:
+        with ThreadPoolExecutor(1) as elsewhere:  # a test may run a loop in this thread
+            elsewhere.submit(asyncio.run, self._make_bucket(bucket)).result()
+
+    async def _make_bucket(self, bucket: str) -> None:
         config = S3Driver(**self.config(bucket))
         requests = S3Requests(config, observe=lambda _a, _s: None, retries=Retries())
         try:

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+from uuid import uuid4
 
 import pytest
 
+from entrepot.db.migrate import migrate
+from entrepot.db.sqlite import SqliteDatabase
+from entrepot.services.upload_sessions import IndexedSessions
 from entrepot.storage import BlobStore, UploadStore
 from entrepot.storage.filesystem import FilesystemStore
 from entrepot.storage.memory import MemoryStore
+from entrepot.storage.object_store import ObjectOptions, ObjectStore
+from entrepot.storage.objects import ObjectDriver
+from tests.objectstores import SeaweedFS
+
+MIB = 1_048_576
 
 
 class Store(BlobStore, UploadStore, Protocol):
@@ -29,11 +41,76 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield executor
 
 
-@pytest.fixture(params=["filesystem", "relaxed filesystem", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, threads: ThreadPoolExecutor) -> Store:
+@dataclass
+class Bucket:
+    """A place of its own in an object store, with the index of its uploads; `asked` are the
+    requests that were sent there.
+    """
+
+    root: str
+    client: ObjectDriver
+    index: SqliteDatabase
+    threads: ThreadPoolExecutor
+    asked: list[str] = field(default_factory=list)
+
+    def store(self, *, part_size: int = 5 * MIB) -> ObjectStore:
+        """What one process has of it; of several, each has its own."""
+        return ObjectStore(
+            self.client,
+            self.client,
+            IndexedSessions(self.index, now=lambda: time.time_ns() // 1000),
+            threads=self.threads,
+            options=ObjectOptions(self.root, part_size),
+        )
+
+    async def keys(self) -> list[str]:
+        """What lies in the store, without what all keys begin with."""
+        return [
+            entry.key.removeprefix(f"{self.root}/")
+            async for entry in self.client.entries(f"{self.root}/")
+        ]
+
+    async def unfinished(self) -> list[str]:
+        return [begun.key async for begun in self.client.unfinished(f"{self.root}/")]
+
+
+@asynccontextmanager
+async def open_bucket(
+    seaweedfs: SeaweedFS, directory: Path, threads: ThreadPoolExecutor
+) -> AsyncIterator[Bucket]:
+    root, asked = f"storage/{uuid4()}", list[str]()
+    path = directory / "index.sqlite3"
+    migrate(path)
+    index = SqliteDatabase(path)
+    client = seaweedfs.client("tests", observe=lambda action, _: asked.append(action))
+    try:
+        yield Bucket(root, client, index, threads, asked)
+    finally:
+        await client.close()
+        await index.close()
+
+
+@pytest.fixture
+async def bucket(
+    tmp_path: Path, threads: ThreadPoolExecutor, seaweedfs: SeaweedFS
+) -> AsyncIterator[Bucket]:
+    """A place of its own in SeaweedFS."""
+    async with open_bucket(seaweedfs, tmp_path, threads) as made:
+        yield made
+
+
+@pytest.fixture(params=["filesystem", "relaxed filesystem", "memory", "SeaweedFS"])
+async def store(
+    request: pytest.FixtureRequest, tmp_path: Path, threads: ThreadPoolExecutor
+) -> AsyncIterator[Store]:
     """An empty store of every driver."""
     if request.param == "memory":
-        return MemoryStore()
-    if request.param == "relaxed filesystem":
-        return FilesystemStore(tmp_path / "root", threads=threads, sync_files=None)
-    return FilesystemStore(tmp_path / "root", threads=threads)
+        yield MemoryStore()
+    elif request.param == "relaxed filesystem":
+        yield FilesystemStore(tmp_path / "root", threads=threads, sync_files=None)
+    elif request.param == "filesystem":
+        yield FilesystemStore(tmp_path / "root", threads=threads)
+    else:
+        seaweedfs: SeaweedFS = request.getfixturevalue("seaweedfs")
+        async with open_bucket(seaweedfs, tmp_path, threads) as made:
+            yield made.store()

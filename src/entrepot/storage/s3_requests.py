@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import io
 import ssl
 import time
 import xml.etree.ElementTree as ET
@@ -26,6 +27,9 @@ Observe = Callable[[str, float], None]
 
 _HASHED_HERE: Final = 65_536
 """Bytes up to which a body is hashed at once; a thread hashes larger ones."""
+
+_WHOLE: Final = 65_536
+"""Bytes up to which a body is sent in one piece."""
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=60.0)
 _CONNECTIONS: Final = 128
@@ -212,7 +216,11 @@ class S3Requests:
             self._session = _session(self._config)
         try:
             async with self._session.request(
-                method, URL(url, encoded=True), headers=headers, data=data, allow_redirects=False
+                method,
+                URL(url, encoded=True),
+                headers=headers,
+                data=io.BytesIO(data) if len(data) > _WHOLE else data,
+                allow_redirects=False,
             ) as response:
                 return Answer(response.status, response.headers, await response.read())
         except aiohttp.ClientSSLError as error:
