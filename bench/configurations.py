@@ -123,10 +123,12 @@ def nginx_static(directory: Path, *, port: int) -> Path:
 
 
 def nginx_proxy(directory: Path, *, port: int, upstream: int) -> Path:
-    """nginx in front of Entrepot, sending blob files that Entrepot names in X-Accel-Redirect."""
+    """nginx in front of Entrepot, sending blob files that Entrepot names in X-Accel-Redirect; with
+    send buffers that fit the processor's cache, which suits a local network (docs/performance.md).
+    """
     return _nginx(
         directory,
-        f"""        listen 127.0.0.1:{port};
+        f"""        listen 127.0.0.1:{port} sndbuf=512k;
         client_max_body_size 0;
         location / {{
             proxy_pass http://entrepot;
