@@ -23,6 +23,7 @@ from entrepot.db.address import IndexAddress
 from entrepot.db.engine import Row, T, Values, Work
 from entrepot.db.errors import DatabaseError, DatabaseUnavailableError
 from entrepot.db.sessions import LOST, Session, Sessions, converted, told
+from entrepot.db.sharing import SharedQuestions
 
 _BEGIN: Final = "BEGIN ISOLATION LEVEL SERIALIZABLE"
 _BEGIN_LAZILY: Final = f"{_BEGIN}; SET LOCAL synchronous_commit = off"
@@ -74,11 +75,16 @@ class PostgresDatabase:
         committed: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
         self._sessions = Sessions(address)
+        self._questions = SharedQuestions()
         self._begin = _BEGIN if durable else _BEGIN_LAZILY
         self._committed = committed
 
     async def fetch_one(self, sql: str, values: Values) -> Row | None:
         """Return the first row, or None."""
+        question = (sql, *values.values())
+        return await self._questions.ask(question, lambda: self._fetch_one(sql, values))
+
+    async def _fetch_one(self, sql: str, values: Values) -> Row | None:
         session = await self._sessions.take()
         try:
             row = await session.fetch_one(sql, values)

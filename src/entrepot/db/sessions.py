@@ -110,7 +110,9 @@ class Session:
 
     async def _prepare(self, sql: str) -> tuple[Any, tuple[str, ...]]:
         text, names = positional(sql)
-        statement = await self.connection.prepare(text, timeout=self._timeout)
+        # Without a name asyncpg would have it parsed and planned every time.
+        name = f"entrepot_{len(self._prepared)}"
+        statement = await self.connection.prepare(text, name=name, timeout=self._timeout)
         self._prepared[sql] = statement, names
         return statement, names
 
