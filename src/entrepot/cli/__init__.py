@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from entrepot.cli import config
+from entrepot.cli import config, moving
 
 NAMES = ("entrepot", "registry")
 
@@ -20,6 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(config.app)
+app.add_typer(moving.app)
+app.command()(moving.export_layout)
 
 
 def main() -> None:
@@ -29,8 +31,12 @@ def main() -> None:
 
 
 def completed(arguments: list[str]) -> list[str]:
-    """The arguments, with `serve` in front if they are what registry:2's image was given."""
+    """The arguments, with `serve` in front if they are what registry:2's image was given, and with
+    what `import` leaves out.
+    """
     first = arguments[0] if arguments else ""
+    if first == "import":
+        return moving.completed(arguments)
     if first.endswith((".yml", ".yaml")) and Path(first).is_file():
         return ["serve", *arguments]
     return arguments

@@ -27,18 +27,19 @@ class DirectoryTree:
     """A `Tree` under `root`; `threads` do what may wait for the disk."""
 
     def __init__(self, root: Path, *, threads: Executor) -> None:
-        self._root = os.fspath(root)
+        self.root = os.fspath(root)
+        """Where it is."""
         self._threads = threads
 
     def _run(self, work: Callable[[], T]) -> "asyncio.Future[T]":
         return asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     async def names(self, path: str) -> AsyncIterator[list[str]]:
-        async for page in self._pages(_names(f"{self._root}/{path}")):
+        async for page in self._pages(_names(f"{self.root}/{path}")):
             yield page
 
     async def files(self, path: str) -> AsyncIterator[list[File]]:
-        async for page in self._pages(_files(self._root, path)):
+        async for page in self._pages(_files(self.root, path)):
             yield page
 
     async def _pages(self, entries: Iterator[T]) -> AsyncIterator[list[T]]:
@@ -48,14 +49,14 @@ class DirectoryTree:
     async def read_many(
         self, paths: Sequence[str], *, most: int
     ) -> list[bytes | StorageError | None]:
-        return await self._run(lambda: [_read(f"{self._root}/{path}", most) for path in paths])
+        return await self._run(lambda: [_read(f"{self.root}/{path}", most) for path in paths])
 
     async def sizes(self, paths: Sequence[str]) -> list[int | None]:
-        return await self._run(lambda: [_size(f"{self._root}/{path}") for path in paths])
+        return await self._run(lambda: [_size(f"{self.root}/{path}") for path in paths])
 
     async def pieces(self, path: str) -> AsyncIterator[bytes]:
         try:
-            fd = os.open(f"{self._root}/{path}", os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(f"{self.root}/{path}", os.O_RDONLY | os.O_CLOEXEC)
             try:
                 while data := await self._run(partial(os.read, fd, _PIECE)):
                     yield data
@@ -65,10 +66,28 @@ class DirectoryTree:
             raise _error(error) from error
 
     async def write_many(self, files: Sequence[tuple[str, bytes, int]]) -> None:
-        await self._run(partial(_write_all, self._root, files))
+        await self._run(partial(_write_all, self.root, files))
+
+    async def link(self, source: "DirectoryTree", path: str) -> bool:
+        """Let a file of `source` lie here at the same path without copying it, by a hard link;
+        return whether the file system could do that.
+        """
+        return await self._run(partial(_link, f"{source.root}/{path}", f"{self.root}/{path}"))
 
     async def delete_many(self, paths: Sequence[str]) -> None:
-        await self._run(partial(_delete_all, self._root, paths))
+        await self._run(partial(_delete_all, self.root, paths))
+
+
+def _link(source: str, target: str) -> bool:
+    """Link beside and rename, so that a torn file is replaced by the whole one at once."""
+    temporary = f"{target}.entrepot"
+    try:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        os.link(source, temporary)
+        os.replace(temporary, target)
+    except OSError:
+        return False
+    return True
 
 
 def _names(path: str) -> Iterator[str]:
