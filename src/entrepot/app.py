@@ -343,7 +343,15 @@ def _object_client(
         from entrepot.storage.s3 import S3Client
 
         return S3Client(config.storage.s3, observe=observe, retries=retries)
-    raise ConfigError([Problem(f"storage.{config.storage.driver}: not supported yet")])
+    if config.storage.gcs is not None:
+        from entrepot.storage.gcs import open_gcs
+
+        return open_gcs(config.storage.gcs, observe=observe, retries=retries)
+    if config.storage.azure is not None:
+        from entrepot.storage.azure import open_azure
+
+        return open_azure(config.storage.azure, observe=observe, retries=retries)
+    raise ConfigError([Problem(f"storage.{config.storage.driver}: not supported")])
 
 
 def _object_options(config: Config) -> ObjectOptions:
@@ -351,6 +359,10 @@ def _object_options(config: Config) -> ObjectOptions:
     redirect = not storage.redirect.disable
     if storage.s3 is not None:
         return ObjectOptions(storage.s3.rootdirectory, storage.s3.chunksize, redirect)
+    if storage.gcs is not None:
+        return ObjectOptions(storage.gcs.rootdirectory, storage.gcs.chunksize, redirect)
+    if storage.azure is not None:
+        return ObjectOptions(storage.azure.rootdirectory, redirect=redirect)
     return ObjectOptions(redirect=redirect)
 
 
@@ -421,6 +433,11 @@ def place(config: Config) -> str:
     """Return the directory or the address of the bucket that holds the registry's storage."""
     if config.storage.s3 is not None:
         return f"s3://{config.storage.s3.bucket}/{_object_options(config).prefix}"
+    if config.storage.gcs is not None:
+        return f"gs://{config.storage.gcs.bucket}/{_object_options(config).prefix}"
+    if config.storage.azure is not None:
+        azure = config.storage.azure
+        return f"azure://{azure.accountname}/{azure.container}/{_object_options(config).prefix}"
     return str(config.storage.root.resolve())
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 from entrepot.config.errors import Notice, Problem
 from entrepot.config.nodes import ListNode, MapNode, Node, ScalarNode
 
-_DRIVERS_NOW = "this version stores in `filesystem`, `inmemory` or `s3`"
+_DRIVERS_NOW = "use `filesystem`, `s3`, `gcs` or `azure`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,6 @@ NOT_HONOURED = (
     NotHonoured("log.hooks", "notice", "no mail is sent; watch the log or the metrics instead"),
     NotHonoured("log.reportcaller", "notice", "log lines name the event, not the calling function"),
     NotHonoured("storage.s3.loglevel", "notice", "log.level is for everything"),
-    NotHonoured("storage.azure", "error", f"Azure is not supported yet; {_DRIVERS_NOW}", "given"),
-    NotHonoured("storage.gcs", "error", f"GCS is not supported yet; {_DRIVERS_NOW}", "given"),
     NotHonoured("storage.swift", "error", f"Swift is not supported; {_DRIVERS_NOW}", "given"),
     NotHonoured("storage.oss", "error", f"OSS is not supported; {_DRIVERS_NOW}", "given"),
     NotHonoured(

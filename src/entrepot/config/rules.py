@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 from entrepot.config.errors import ConfigError, Notice, Origin, Problem
 from entrepot.config.nodes import printable
 from entrepot.config.schema import Config
-from entrepot.config.schema_objects import S3Driver
+from entrepot.config.schema_objects import MIB, AzureDriver, GcsDriver, S3Driver
 from entrepot.config.schema_storage import DRIVERS
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -62,6 +62,10 @@ def _storage(config: Config) -> Iterator[tuple[str, str]]:
         yield "storage", message
     if config.storage.s3 is not None:
         yield from _s3(config.storage.s3)
+    if config.storage.gcs is not None:
+        yield from _gcs(config.storage.gcs)
+    if config.storage.azure is not None:
+        yield from _azure(config.storage.azure)
     files = config.storage.filesystem
     if files is not None and not files.rootdirectory:
         yield "storage.filesystem.rootdirectory", "found an empty text, expected a path"
@@ -81,6 +85,35 @@ def _s3(s3: S3Driver) -> Iterator[tuple[str, str]]:
         url = getattr(s3, key)
         if url and not _is_http_url(url if "://" in url else f"https://{url}"):
             yield f"storage.s3.{key}", "expected a URL such as https://s3.example.com"
+
+
+def _gcs(gcs: GcsDriver) -> Iterator[tuple[str, str]]:
+    if not gcs.bucket:
+        yield "storage.gcs.bucket", "no bucket is given"
+    keys = ("serviceaccount", "keyfile", "credentials")
+    given = [name for name in keys if getattr(gcs, name)]
+    if len(given) > 1:
+        yield f"storage.gcs.{given[1]}", f"the account's key is given by {given[0]}; keep one"
+    if gcs.chunksize % (MIB // 4):
+        yield "storage.gcs.chunksize", "expected a multiple of 262144"
+
+
+def _azure(azure: AzureDriver) -> Iterator[tuple[str, str]]:
+    if not azure.accountname:
+        yield "storage.azure.accountname", "no storage account is given"
+    if not azure.container:
+        yield "storage.azure.container", "no container is given"
+    kind = azure.credentials.type
+    if kind == "shared_key" and not azure.accountkey:
+        yield "storage.azure.accountkey", "credentials.type is shared_key, but no key is given"
+    if kind not in ("", "shared_key") and azure.accountkey:
+        yield "storage.azure.accountkey", f"credentials.type is {kind}; keep one of them"
+    if kind == "client_secret":
+        for name in ("clientid", "tenantid", "secret"):
+            if not getattr(azure.credentials, name):
+                yield f"storage.azure.credentials.{name}", "client_secret needs it"
+    if azure.serviceurl and not _is_http_url(azure.serviceurl):
+        yield "storage.azure.serviceurl", "expected a URL such as https://account.blob.example.com"
 
 
 def _auth(config: Config) -> Iterator[tuple[str, str]]:

@@ -39,54 +39,6 @@ class LogHook(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     )
 
 
-class AzureCredentials(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Credentials of Azure."""
-
-    type: Annotated[str, about("Kind of credentials.")] = ""
-    clientid: Annotated[str, about("Client.")] = ""
-    tenantid: Annotated[str, about("Tenant.")] = ""
-    secret: Annotated[str, about("Secret.", masked="all")] = ""
-
-
-class AzureDriver(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Azure Blob Storage."""
-
-    accountname: Annotated[str, about("Account.")] = ""
-    accountkey: Annotated[str, about("Account key.", masked="all")] = ""
-    container: Annotated[str, about("Container.")] = ""
-    realm: Annotated[str, about("Domain of the service.")] = "core.windows.net"
-    credentials: Annotated[AzureCredentials, about("Credentials.")] = AzureCredentials()
-    rootdirectory: Annotated[str, about("Prefix of all names.")] = ""
-    max_retries: Annotated[int, about("Retries.")] = 5
-    retry_delay: Annotated[Duration, about("Time between retries.")] = 0.1
-
-
-class GcsCredentials(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A service account's key."""
-
-    type: Annotated[str, about("Kind of credentials.")] = ""
-    project_id: Annotated[str, about("Project.")] = ""
-    private_key_id: Annotated[str, about("Identifier of the key.", masked="all")] = ""
-    private_key: Annotated[str, about("The key.", masked="all")] = ""
-    client_email: Annotated[str, about("Mail address of the account.")] = ""
-    client_id: Annotated[str, about("Identifier of the account.")] = ""
-    auth_uri: Annotated[str, about("Authorization URI.", masked="url")] = ""
-    token_uri: Annotated[str, about("Token URI.", masked="url")] = ""
-    auth_provider_x509_cert_url: Annotated[str, about("Certificates.", masked="url")] = ""
-    client_x509_cert_url: Annotated[str, about("Certificate.", masked="url")] = ""
-    universe_domain: Annotated[str, about("Domain of the service.")] = ""
-
-
-class GcsDriver(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Google Cloud Storage."""
-
-    bucket: Annotated[str, about("Bucket.")] = ""
-    keyfile: Annotated[str, about("File with the service account's key.")] = ""
-    credentials: Annotated[GcsCredentials, about("The service account's key.")] = GcsCredentials()
-    rootdirectory: Annotated[str, about("Prefix of all names.")] = ""
-    chunksize: Annotated[int, about("Bytes per part of an upload.")] = 5242880
-
-
 class SwiftDriver(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """OpenStack Swift, which registry:3 has removed."""
 

@@ -7,8 +7,8 @@ from msgspec import Struct
 
 from entrepot.config.about import Duration, about
 from entrepot.config.errors import ConfigError, Problem
-from entrepot.config.schema_foreign import AzureDriver, GcsDriver, OssDriver, SwiftDriver
-from entrepot.config.schema_objects import S3Driver
+from entrepot.config.schema_foreign import OssDriver, SwiftDriver
+from entrepot.config.schema_objects import AzureDriver, GcsDriver, S3Driver
 
 
 class Filesystem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -20,7 +20,13 @@ from azure.core.pipeline.transport import AioHttpTransport
 from azure.storage.blob import BlobBlock
 from azure.storage.blob.aio import BlobClient, BlobServiceClient, ContainerClient
 
-from entrepot.storage.azure_access import AzureAccess
+from entrepot.config.schema_objects import AzureDriver
+from entrepot.storage.azure_access import (
+    AzureAccess,
+    access_by_key,
+    access_by_secret,
+    ambient_access,
+)
 from entrepot.storage.errors import StorageError, StorageSettingError
 from entrepot.storage.objects import Entry, Unfinished
 from entrepot.storage.retries import PASSING, PassingError, Retries, asked_to_wait
@@ -339,3 +345,31 @@ class AzureClient:
         if code in _ACCESS_CODES or isinstance(error, ClientAuthenticationError):
             return StorageSettingError(self._access.setting, text)
         return AzureAnswerError(text, status=error.status_code, code=code)
+
+
+def open_azure(
+    config: AzureDriver, *, observe: Callable[[str, float], None], retries: Retries | None = None
+) -> AzureClient:
+    """Return the client that is configured.
+
+    Raises:
+        StorageSettingError: the credentials can't be used.
+    """
+    who, account = config.credentials, config.accountname
+    if config.accountkey:
+        access = access_by_key(account, config.accountkey)
+    elif who.type == "client_secret":
+        access = access_by_secret(
+            account, tenant=who.tenantid, client=who.clientid, secret=who.secret
+        )
+    else:
+        access = ambient_access(account)
+    return AzureClient(
+        config.container,
+        url=config.serviceurl or f"https://{account}.blob.{config.realm}",
+        access=access,
+        poll=config.copy_status_poll_delay,
+        polls=config.copy_status_poll_max_retry,
+        retries=retries or Retries(times=config.max_retries, delay=config.retry_delay),
+        observe=observe,
+    )

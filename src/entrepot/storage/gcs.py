@@ -22,10 +22,17 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
+from msgspec.structs import asdict
 from yarl import URL
 
+from entrepot.config.schema_objects import GcsDriver
 from entrepot.storage.errors import StorageError, StorageSettingError
-from entrepot.storage.gcs_access import GoogleAccess
+from entrepot.storage.gcs_access import (
+    GoogleAccess,
+    access_by_file,
+    access_by_key,
+    ambient_access,
+)
 from entrepot.storage.objects import Entry, Unfinished
 from entrepot.storage.retries import PASSING, PassingError, Retries, asked_to_wait
 
@@ -65,6 +72,7 @@ class GcsClient:
         access: GoogleAccess,
         endpoint: str = "",
         project: str = "",
+        user_agent: str = "",
         connections: int = 50,
         retries: Retries | None = None,
         observe: Callable[[str, float], None] = lambda _action, _seconds: None,
@@ -74,6 +82,7 @@ class GcsClient:
         self._endpoint = (endpoint or f"https://storage.{access.universe}").rstrip("/")
         self._project = project
         self._paying: dict[str, str] = {}
+        self._headers = {"User-Agent": user_agent} if user_agent else {}
         self._connections = connections
         self._retries = retries or Retries()
         self._observe = observe
@@ -265,6 +274,7 @@ class GcsClient:
             self._open = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._connections),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=_ANSWER),
+                headers=self._headers,
                 auto_decompress=False,
                 trust_env=True,
             )
@@ -317,12 +327,12 @@ class GcsClient:
             raise PassingError(_say(answer), after=after)
         if answer.status == 400 and self._must_pay(answer):
             raise PassingError(_say(answer))
+        if answer.status == 404 and ("/o/" not in url or b"bucket does not exist" in answer.body):
+            raise StorageSettingError("bucket", _say(answer))
         if answer.status < 300 or answer.status in also:
             return answer
         if answer.status in (401, 403):
             raise StorageSettingError(self._access.setting, _say(answer))
-        if answer.status == 404 and (method == "GET" or b"bucket does not exist" in answer.body):
-            raise StorageSettingError("bucket", _say(answer))
         raise StorageError(_say(answer))
 
     def _must_pay(self, answer: _Answer) -> bool:
@@ -333,7 +343,36 @@ class GcsClient:
         return True
 
 
-def emulator() -> str:
+def open_gcs(
+    config: GcsDriver, *, observe: Callable[[str, float], None], retries: Retries | None = None
+) -> GcsClient:
+    """Return the client that is configured.
+
+    Raises:
+        StorageSettingError: the account's key can't be used, or there is none.
+    """
+    endpoint = _emulator()
+    if config.credentials is not None:
+        access = access_by_key(asdict(config.credentials), setting="credentials")
+    elif config.serviceaccount:
+        access = access_by_file(config.serviceaccount, setting="serviceaccount")
+    elif config.keyfile:
+        access = access_by_file(config.keyfile, setting="keyfile")
+    else:
+        access = GoogleAccess(None) if endpoint else ambient_access()
+    return GcsClient(
+        config.bucket,
+        access=access,
+        endpoint=endpoint,
+        project=config.project,
+        user_agent=config.useragent,
+        connections=config.maxconcurrency,
+        retries=retries,
+        observe=observe,
+    )
+
+
+def _emulator() -> str:
     """Return the URL of an emulator to use in place of Google's service, if there is one; the
     variable is that of Google's own libraries.
     """

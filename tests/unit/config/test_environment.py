@@ -357,6 +357,7 @@ def test_every_key_can_be_named(name: str) -> None:
 
 
 UNREACHABLE = (
+    "COPY_STATUS",
     "MAX_RETRIES",
     "RETRY_DELAY",
     "PROJECT_ID",

@@ -10,8 +10,6 @@ from entrepot.config.schema import Config
 from tests.unit.config.writing import load_text, problems_of
 
 REFUSED = [
-    ("storage.azure", "storage: {azure: {accountname: a}}"),
-    ("storage.gcs", "storage: {gcs: {bucket: b}}"),
     ("storage.swift", "storage: {swift: }"),
     ("storage.oss", "storage: {oss: {bucket: b}}"),
     ("auth.token", "auth: {token: {realm: 'http://a/', service: s, issuer: i}}"),

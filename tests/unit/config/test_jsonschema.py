@@ -91,8 +91,8 @@ def test_bare_words() -> None:
 def test_what_is_not_honoured_is_deprecated() -> None:
     """Editors strike it through."""
     storage = SCHEMA["$defs"]["Storage"]["properties"]
-    assert storage["s3"]["deprecated"]
-    assert "not supported" in storage["s3"]["description"]
+    assert storage["swift"]["deprecated"]
+    assert "not supported" in storage["swift"]["description"]
     assert "deprecated" not in storage["filesystem"]
 
 
