@@ -13,7 +13,7 @@ import signal
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.resources import files
@@ -24,7 +24,7 @@ from azure.core.credentials import AzureNamedKeyCredential
 from azure.storage.blob import BlobServiceClient
 
 from entrepot.storage.azure import AzureClient
-from entrepot.storage.azure_access import access_by_key
+from entrepot.storage.azure_access import AzureAccess, access_by_key
 from entrepot.storage.gcs import GcsClient
 from entrepot.storage.gcs_access import GoogleAccess
 from entrepot.storage.retries import Retries
@@ -38,17 +38,25 @@ FEW: Final = Retries(times=2, delay=0.01)
 """Enough for what an emulator can't do just now; what it never does fails soon."""
 
 
+Observe = Callable[[str, float], None]
+
+
+def nobody(action: str, seconds: float) -> None:
+    """Who doesn't care for requests."""
+
+
 @dataclass
 class FakeGcs:
     """A running fake-gcs-server; it lets everybody do everything."""
 
     url: str
 
-    def client(self, bucket: str, *, access: GoogleAccess | None = None) -> GcsClient:
+    def client(
+        self, bucket: str, *, access: GoogleAccess | None = None, observe: Observe = nobody
+    ) -> GcsClient:
         """The driver, on a bucket here."""
-        return GcsClient(
-            bucket, access=access or GoogleAccess(None), endpoint=self.url, retries=FEW
-        )
+        known = access or GoogleAccess(None)
+        return GcsClient(bucket, access=known, endpoint=self.url, retries=FEW, observe=observe)
 
     def make_bucket(self, bucket: str) -> None:
         request = urllib.request.Request(
@@ -93,10 +101,12 @@ class Azurite:
             **more,
         }
 
-    def client(self, container: str) -> AzureClient:
+    def client(
+        self, container: str, *, access: AzureAccess | None = None, observe: Observe = nobody
+    ) -> AzureClient:
         """The driver, on a container here."""
-        access = access_by_key(ACCOUNT, ACCOUNT_KEY)
-        return AzureClient(container, url=self.url, access=access, retries=FEW)
+        known = access or access_by_key(ACCOUNT, ACCOUNT_KEY)
+        return AzureClient(container, url=self.url, access=known, retries=FEW, observe=observe)
 
     def make_bucket(self, container: str) -> None:
         credential = AzureNamedKeyCredential(ACCOUNT, ACCOUNT_KEY)

@@ -21,6 +21,7 @@ from entrepot.storage.filesystem import FilesystemStore
 from entrepot.storage.memory import MemoryStore
 from entrepot.storage.object_store import ObjectOptions, ObjectStore
 from entrepot.storage.objects import ObjectDriver
+from tests.emulators import Azurite, FakeGcs
 from tests.objectstores import SeaweedFS
 
 MIB = 1_048_576
@@ -74,15 +75,18 @@ class Bucket:
         return [begun.key async for begun in self.client.unfinished(f"{self.root}/")]
 
 
+Server = SeaweedFS | FakeGcs | Azurite
+
+
 @asynccontextmanager
 async def open_bucket(
-    seaweedfs: SeaweedFS, directory: Path, threads: ThreadPoolExecutor
+    server: Server, directory: Path, threads: ThreadPoolExecutor
 ) -> AsyncIterator[Bucket]:
     root, asked = f"storage/{uuid4()}", list[str]()
     path = directory / "index.sqlite3"
     migrate(path)
     index = SqliteDatabase(path)
-    client = seaweedfs.client("tests", observe=lambda action, _: asked.append(action))
+    client: ObjectDriver = server.client("tests", observe=lambda action, _: asked.append(action))
     try:
         yield Bucket(root, client, index, threads, asked)
     finally:
@@ -99,7 +103,16 @@ async def bucket(
         yield made
 
 
-@pytest.fixture(params=["filesystem", "relaxed filesystem", "memory", "SeaweedFS"])
+OBJECT_STORES = {"SeaweedFS": "seaweedfs", "fake-gcs-server": "fake_gcs", "Azurite": "azurite"}
+"""The fixtures that start them."""
+
+
+@pytest.fixture(
+    params=[
+        *("filesystem", "relaxed filesystem", "memory", "SeaweedFS", "fake-gcs-server"),
+        pytest.param("Azurite", marks=pytest.mark.clients),
+    ]
+)
 async def store(
     request: pytest.FixtureRequest, tmp_path: Path, threads: ThreadPoolExecutor
 ) -> AsyncIterator[Store]:
@@ -111,6 +124,6 @@ async def store(
     elif request.param == "filesystem":
         yield FilesystemStore(tmp_path / "root", threads=threads)
     else:
-        seaweedfs: SeaweedFS = request.getfixturevalue("seaweedfs")
-        async with open_bucket(seaweedfs, tmp_path, threads) as made:
+        server: Server = request.getfixturevalue(OBJECT_STORES[request.param])
+        async with open_bucket(server, tmp_path, threads) as made:
             yield made.store()

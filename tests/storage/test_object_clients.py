@@ -5,39 +5,28 @@ from __future__ import annotations
 import asyncio
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
 from entrepot.storage import StorageError
 from entrepot.storage.objects import ObjectDriver
-from tests.emulators import Azurite, FakeGcs, start_azurite, start_fake_gcs
-from tests.objectstores import SeaweedFS
+from tests.emulators import FakeGcs
+from tests.storage.conftest import Server
 
 pytestmark = pytest.mark.anyio
 
 MIB = 1_048_576
 DATA = bytes(range(256)) * 40
-DRIVERS = ["s3", "gcs", pytest.param("azure", marks=pytest.mark.clients)]
-
-
-Server = SeaweedFS | FakeGcs | Azurite
+DRIVERS = ["seaweedfs", "fake_gcs", pytest.param("azurite", marks=pytest.mark.clients)]
 
 
 @pytest.fixture(scope="module", params=DRIVERS)
-def server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
+def server(request: pytest.FixtureRequest) -> Server:
     """A store with the bucket `objects`."""
-    if request.param == "s3":
-        seaweedfs: SeaweedFS = request.getfixturevalue("seaweedfs")
-        seaweedfs.make_bucket("objects")
-        yield seaweedfs
-        return
-    start = start_fake_gcs if request.param == "gcs" else start_azurite
-    with start(tmp_path_factory.mktemp(request.param)) as running:
-        running.make_bucket("objects")
-        yield running
+    running: Server = request.getfixturevalue(request.param)
+    running.make_bucket("objects")
+    return running
 
 
 @pytest.fixture
