@@ -19,6 +19,7 @@ from entrepot.api.asgi import Application
 from entrepot.api.context import Context, Limits
 from entrepot.api.http import Headers, Request
 from entrepot.api.links import Links
+from entrepot.api.origins import Origins
 from entrepot.api.routes import Router
 from entrepot.config import Config, ConfigError, Problem
 from entrepot.config.finding import Finding, ok
@@ -90,7 +91,6 @@ def build(config: Config, *, health: HealthBoard, metrics: Path) -> Application:
     runtime = _Runtime(config, health, Metrics(metrics))
     return Application(
         router=Router(prefix=config.http.path_prefix),
-        authenticator=runtime.authenticator,
         metrics=runtime.metrics,
         refused=_refused(config),
         headers=_headers(config),
@@ -168,6 +168,8 @@ class _Runtime:
             self._upkeep = asyncio.create_task(self._upkeep_of(stores).run())
         limits = config.http.limits
         return Context(
+            authenticator=self.authenticator,
+            origins=_origins(config),
             stores=stores,
             uploads=uploads,
             links=Links(
@@ -215,7 +217,7 @@ class _Runtime:
             return
         self.access.access(
             Access(
-                client=request.client,
+                client=request.address or request.client,
                 method=request.method,
                 path=request.path,
                 query=request.scope["query_string"].decode("latin-1"),
@@ -479,6 +481,10 @@ def _authenticator(config: Config, metrics: Metrics) -> Authenticator:
     if htpasswd is None:
         return Anonymous()
     return Htpasswd(Path(htpasswd.path), realm=htpasswd.realm, metrics=metrics)
+
+
+def _origins(config: Config) -> Origins:
+    return Origins(config.http.trustedproxies)
 
 
 def _refused(config: Config) -> dict[Action, str]:

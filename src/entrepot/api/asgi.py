@@ -27,7 +27,6 @@ from entrepot.core.errors import (
     UnreachableError,
     UnsupportedError,
 )
-from entrepot.identity import Authenticator
 from entrepot.telemetry import Metrics
 
 _log = structlog.get_logger("entrepot.api")
@@ -55,7 +54,6 @@ class Application:
         self,
         *,
         router: Router,
-        authenticator: Authenticator,
         metrics: Metrics,
         refused: dict[Action, str],
         headers: Headers,
@@ -65,7 +63,6 @@ class Application:
     ) -> None:
         self._context: Context
         self._router = router
-        self._authenticator = authenticator
         self._metrics = metrics
         self._refused = refused
         self._headers = _ALWAYS + headers
@@ -139,8 +136,10 @@ class Application:
         try:
             if route.action is not Action.PROBE:
                 self._admit(request)
+                origin = self._context.origins.of(request)
+                request.address = origin.address
                 authorization = request.header(b"authorization")
-                identity = await self._authenticator.authenticate(authorization)
+                identity = await self._context.authenticator.authenticate(authorization, origin)
                 request.actor = identity.name
                 if route.action in self._refused:
                     raise UnsupportedError({"reason": self._refused[route.action]})
@@ -180,7 +179,7 @@ class Application:
         self, error: UnauthorizedError, route: Route, fields: tuple[str, ...]
     ) -> Response:
         """Ask for credentials, and say for what, as `registry:2` does."""
-        challenge = self._authenticator.challenge
+        challenge = self._context.authenticator.challenge
         if challenge is not None:
             error.headers["WWW-Authenticate"] = challenge
         if error.detail is None:

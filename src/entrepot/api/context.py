@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from entrepot.api.links import Links
+from entrepot.api.origins import Origins
+from entrepot.identity import Authenticator
 from entrepot.services.push import ManifestRules
 from entrepot.services.stores import Stores
 from entrepot.services.uploads import Uploads
@@ -41,6 +43,8 @@ class Context:
     `accelerate` is the prefix under which a server in front finds the blobs, or None.
     """
 
+    authenticator: Authenticator
+    origins: Origins
     stores: Stores
     uploads: Uploads
     links: Links

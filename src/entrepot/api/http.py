@@ -34,8 +34,8 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/+=-]{1,64}")
 
 
 class Request:
-    """One HTTP request. `path` is decoded; `actor` is the caller's name once that is known,
-    `received` the bytes of the body that were read."""
+    """One HTTP request. `path` is decoded; `actor` is the caller's name and `address` the client's
+    once they are known, `received` the bytes of the body that were read."""
 
     __slots__ = (
         "__dict__",
@@ -44,6 +44,7 @@ class Request:
         "_read",
         "_receive",
         "actor",
+        "address",
         "headers",
         "method",
         "path",
@@ -58,6 +59,7 @@ class Request:
         self.headers: Headers = scope["headers"]
         self._by_name: dict[bytes, bytes] = dict(self.headers)
         self.actor: str | None = None
+        self.address = ""
         self._idle = idle
         self._receive = receive
         self._read = False

@@ -1,5 +1,6 @@
 """What must fit together in a configuration whose single values are right."""
 
+import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import parse_qs, urlsplit
@@ -172,11 +173,23 @@ def _urls(config: Config) -> Iterator[tuple[str, str]]:
         yield "http.host", "expected a URL such as https://registry.example.com"
     if any(c in config.http.prefix for c in "?#% \t\r\n") or "//" in config.http.prefix:
         yield "http.prefix", "expected a path such as /hub/"
+    for index, proxy in enumerate(config.http.trustedproxies):
+        if proxy != "unix" and not _is_network(proxy):
+            key = f"http.trustedproxies[{index}]"
+            yield key, "expected an address, a network such as 10.0.0.0/8, or unix"
     if not config.http.debug.prometheus.path.startswith("/"):
         yield "http.debug.prometheus.path", "expected a path such as /metrics"
     for index, check in enumerate(config.health.http):
         if not _is_http_url(check.uri):
             yield f"health.http[{index}].uri", "expected a URL such as http://example.com/health"
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_http_url(text: str) -> bool:

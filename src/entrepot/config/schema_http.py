@@ -169,6 +169,13 @@ class Http(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = "/_blobs/"
     limits: Annotated[Limits, about("Limits.")] = Limits()
+    trustedproxies: Annotated[
+        tuple[str, ...],
+        about(
+            "Addresses and networks of the proxies in front, such as `10.0.0.0/8`, whose "
+            "X-Forwarded-For is believed; `unix` is whoever comes by a Unix socket."
+        ),
+    ] = ()
 
     def listen(self) -> Address | UnixAddress:
         """Where to listen; ConfigError if `addr` is not an address."""

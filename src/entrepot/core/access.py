@@ -22,6 +22,15 @@ class Action(Enum):
     OBSERVE = "metrics"
 
 
+class Origin(Struct, frozen=True):
+    """Where a request comes from, as far as that can be trusted."""
+
+    address: str = ""
+    """The client's IP address; empty if it has none, as on a Unix socket."""
+    certificate: str = ""
+    """The client's certificate, URL-encoded PEM, that a trusted proxy has verified."""
+
+
 class Scope(Struct, frozen=True):
     """Actions that a credential may be used for, in the repositories that a pattern names."""
 

@@ -1,6 +1,6 @@
 """`auth: none`: everybody is nobody in particular."""
 
-from entrepot.core.access import Identity
+from entrepot.core.access import Identity, Origin
 
 ANONYMOUS = Identity(name="", method="anonymous", kind="anonymous")
 
@@ -13,6 +13,6 @@ class Anonymous:
         """Nobody is asked for credentials."""
         return
 
-    async def authenticate(self, authorization: str | None) -> Identity:  # noqa: ARG002 - the contract
+    async def authenticate(self, authorization: str | None, origin: Origin) -> Identity:  # noqa: ARG002 - the contract
         """Return the one anonymous identity; credentials are ignored, as registry:2 does."""
         return ANONYMOUS

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from entrepot.core.access import Identity
+from entrepot.core.access import Identity, Origin
 
 
 class Authenticator(Protocol):
@@ -12,10 +12,11 @@ class Authenticator(Protocol):
     def challenge(self) -> str | None:
         """The value of `WWW-Authenticate` that goes with a 401, or None if nobody gets one."""
 
-    async def authenticate(self, authorization: str | None) -> Identity:
+    async def authenticate(self, authorization: str | None, origin: Origin) -> Identity:
         """Return who sent a request with this `Authorization` header (None: without one).
 
         Raises `core.errors.UnauthorizedError` if that can't be told, without saying why, and
-        `core.errors.TooManyRequestsError` if it can't be told now. Never raises anything else
-        because of what the header holds, and never holds up the event loop.
+        `core.errors.TooManyRequestsError` if it can't be told now; `core.errors.UnavailableError`
+        if somebody who could tell is away. Never raises anything else because of what the header
+        holds, and never holds up the event loop.
         """

@@ -27,7 +27,7 @@ import bcrypt
 import msgspec
 import structlog
 
-from entrepot.core.access import Identity
+from entrepot.core.access import Identity, Origin
 from entrepot.core.errors import TooManyRequestsError, UnauthorizedError
 from entrepot.identity.errors import IdentityError
 from entrepot.identity.users import Users, read_users, read_users_again
@@ -93,7 +93,7 @@ class Htpasswd:
         self._use(read_users(path))
         self._fresh_until = clock() + _REREAD_EVERY_SECONDS
 
-    async def authenticate(self, authorization: str | None) -> Identity:
+    async def authenticate(self, authorization: str | None, origin: Origin) -> Identity:  # noqa: ARG002
         """See `Authenticator.authenticate`."""
         if not authorization:
             self._count(METHOD, "absent")

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import bcrypt
 
+from entrepot.core.access import Origin
+
 COST = 4
+ANYWHERE = Origin("192.0.2.1")
 
 
 def hash_of(password: str | bytes, *, prefix: bytes = b"2b", cost: int = COST) -> bytes:

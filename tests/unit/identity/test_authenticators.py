@@ -11,7 +11,7 @@ from entrepot.core.errors import UnauthorizedError
 from entrepot.identity import Authenticator, Identity
 from entrepot.identity.anonymous import Anonymous
 from entrepot.identity.htpasswd import Htpasswd
-from tests.unit.identity.credentials import basic
+from tests.unit.identity.credentials import ANYWHERE, basic
 
 
 @pytest.fixture(params=["anonymous", "htpasswd"])
@@ -22,7 +22,7 @@ def authenticator(
 
 
 def test_a_good_credential_has_an_identity(authenticator: Authenticator) -> None:
-    identity = asyncio.run(authenticator.authenticate(basic("alice", "wonderland")))
+    identity = asyncio.run(authenticator.authenticate(basic("alice", "wonderland"), ANYWHERE))
     assert identity == Identity(identity.name, identity.method, identity.kind)
     assert identity.name in {"", "alice"}
 
@@ -46,7 +46,9 @@ def test_no_header_makes_it_fail(authenticator: Authenticator, headers: list[str
     """Whatever is sent, the answer is an identity or a refusal that tells nothing."""
 
     async def send(header: str | None) -> None:
-        (answer,) = await asyncio.gather(authenticator.authenticate(header), return_exceptions=True)
+        (answer,) = await asyncio.gather(
+            authenticator.authenticate(header, ANYWHERE), return_exceptions=True
+        )
         if isinstance(answer, UnauthorizedError):
             assert answer.detail is None
             assert authenticator.challenge
@@ -65,4 +67,6 @@ def test_anonymous_asks_for_nothing() -> None:
     anonymous = Anonymous()
     assert anonymous.challenge is None
     for header in (None, "", basic("a", "b"), "nonsense"):
-        assert asyncio.run(anonymous.authenticate(header)) == Identity("", "anonymous", "anonymous")
+        assert asyncio.run(anonymous.authenticate(header, ANYWHERE)) == Identity(
+            "", "anonymous", "anonymous"
+        )

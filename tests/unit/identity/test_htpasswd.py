@@ -18,7 +18,7 @@ from entrepot.identity import htpasswd as module
 from entrepot.identity.htpasswd import Htpasswd, matches, parse_basic
 from entrepot.identity.users import Users
 from entrepot.telemetry import Metrics
-from tests.unit.identity.credentials import Clock, basic, hash_of, write_users
+from tests.unit.identity.credentials import ANYWHERE, Clock, basic, hash_of, write_users
 
 Open = Callable[[], Htpasswd]
 GOOD = basic("alice", "wonderland")
@@ -26,7 +26,7 @@ BAD = basic("alice", "looking-glass")
 
 
 def login(htpasswd: Htpasswd, header: str | None) -> str:
-    return asyncio.run(htpasswd.authenticate(header)).name
+    return asyncio.run(htpasswd.authenticate(header, ANYWHERE)).name
 
 
 def refused(htpasswd: Htpasswd, header: str | None) -> bool:
@@ -149,7 +149,7 @@ def test_the_same_credential_at_once_is_verified_once(
     htpasswd = open_htpasswd()
 
     async def all_at_once() -> list[str]:
-        found = await asyncio.gather(*(htpasswd.authenticate(GOOD) for _ in range(100)))
+        found = await asyncio.gather(*(htpasswd.authenticate(GOOD, ANYWHERE) for _ in range(100)))
         return [identity.name for identity in found]
 
     assert asyncio.run(all_at_once()) == ["alice"] * 100
@@ -173,7 +173,7 @@ class Gate:
 
 async def attempt(htpasswd: Htpasswd, header: str) -> str:
     try:
-        return (await htpasswd.authenticate(header)).name
+        return (await htpasswd.authenticate(header, ANYWHERE)).name
     except UnauthorizedError:
         return "refused"
     except TooManyRequestsError as error:
