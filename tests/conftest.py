@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from entrepot.db.address import IndexAddress
+from entrepot.db.opening import migrate_index
 from tests.emulators import Azurite, FakeGcs, start_azurite, start_fake_gcs
 from tests.objectstores import SeaweedFS, start_seaweedfs
+from tests.postgres import Postgres, start_postgres
 from tests.servers import Registry, start_registry
 
 
@@ -40,3 +44,28 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
     with start_azurite(tmp_path_factory.mktemp("azurite")) as running:
         running.make_bucket("tests")
         yield running
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL that is started once: take a database of your own."""
+    with start_postgres() as running:
+        yield running
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> Iterator[str]:
+    """An empty index in PostgreSQL with the newest schema."""
+    url = postgres.database()
+    yield url
+    postgres.drop(url)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def index_address(request: pytest.FixtureRequest, tmp_path: Path) -> IndexAddress:
+    """An empty index with the newest schema, in each engine in turn."""
+    if request.param == "postgres":
+        return IndexAddress(request.getfixturevalue("postgres_url"))
+    address = IndexAddress(f"sqlite://{tmp_path / 'index.sqlite3'}")
+    migrate_index(address)
+    return address

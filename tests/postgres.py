@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -20,16 +21,15 @@ import asyncpg
 
 from entrepot.db.address import IndexAddress
 from entrepot.db.opening import migrate_index
+from tests.clients.provide import path_of
 from tests.servers import free_port
 
-BINARIES: Final = Path("/usr/lib/postgresql/15/bin")
 PASSWORD: Final = "s3cret-of-tests"
 
 _CONFIGURATION: Final = """
 listen_addresses = '127.0.0.1'
 max_connections = 200
 shared_buffers = 64MB
-fsync = off  # what tests write need not survive a power cut
 log_min_messages = warning
 """
 
@@ -39,8 +39,10 @@ class Postgres:
     PASSWORD owns what it makes.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, durable: bool = False) -> None:
+        """What tests write need not survive a power cut: nothing is synced unless `durable`."""
         self.directory = directory
+        self._durable = durable
         self.port = free_port()
         self._numbers = itertools.count(1)
         self._template: str | None = None
@@ -70,6 +72,7 @@ class Postgres:
         )
         with (self._data / "postgresql.conf").open("a") as file:
             file.write(_CONFIGURATION)
+            file.write(f"fsync = {'on' if self._durable else 'off'}\n")
         self.start()
 
     @property
@@ -90,6 +93,11 @@ class Postgres:
             "-l",
             str(self.directory / "log"),
         )
+
+    @property
+    def pid(self) -> int:
+        """The process that has all others as children."""
+        return int((self._data / "postmaster.pid").read_text().split()[0])
 
     def stop(self, mode: str = "fast") -> None:
         """Stop the server: `smart`, `fast`, or `immediate` as after a crash."""
@@ -133,10 +141,12 @@ class Postgres:
             finally:
                 await connection.close()
 
-        return asyncio.run(run())
+        # In a thread of its own: the caller may have a loop that runs.
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, run()).result()
 
     def _run(self, program: str, *arguments: str) -> None:
-        command = [str(BINARIES / program), *arguments]
+        command = [path_of(program), *arguments]
         owner = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
         subprocess.run(
             command,

@@ -27,9 +27,11 @@ PACKAGES: Final = {
     "crun": "crun",
     "ctr": "containerd",
     "docker": "docker.io",
+    "docker-registry": "docker-registry",
     "dockerd": "docker.io",
     "nginx": "nginx-light",
     "npm": "npm",
+    "pg_ctl": "postgresql-15",
     "podman": "podman",
     "skopeo": "skopeo",
     "umoci": "umoci",
@@ -55,7 +57,7 @@ SEARCH_PATH: Final = os.pathsep.join(
         str(OWN / "usr" / "bin"),
         str(_NODE_PROGRAMS),
         os.environ.get("PATH", os.defpath),
-        *("/usr/local/sbin", "/usr/sbin", "/sbin"),
+        *("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/lib/postgresql/15/bin"),
     ]
 )
 """Where the clients are, with the folders that only root has in its search path."""

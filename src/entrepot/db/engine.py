@@ -17,6 +17,13 @@ def required(row: Row | None) -> Row:
     return row
 
 
+def up_to_nul(text: str) -> str:
+    """Return what comes before the first NUL, which PostgreSQL takes in no text. Names have none,
+    so those that come after `text` are those that come after this.
+    """
+    return text.partition("\0")[0]
+
+
 class Reader(Protocol):
     """Runs statements in plain SQL with `:name` parameters, which both engines understand.
 
@@ -42,7 +49,10 @@ class Transaction(Reader, Protocol):
 
 
 Work = Callable[[Transaction], Awaitable[T]]
-"""One transaction. It awaits nothing but the transaction it is given, and may be run again."""
+"""One transaction. It awaits nothing but the transaction it is given, and may be run again.
+
+Transactions run as if one came after the other, whoever runs them: what a work has looked up stays
+true until its end."""
 
 
 class Database(Reader, Protocol):
@@ -55,8 +65,9 @@ class Database(Reader, Protocol):
         """
 
     async def write_lazily(self, work: Work[T]) -> T:
-        """Run `work` in a transaction. Its effect survives the death of every process at once,
-        and a power cut once a later `write` has returned.
+        """Run `work` in a transaction. Its effect survives the death of every process of the
+        registry at once, and a power cut, as well as a crash of a database server, once a later
+        `write` has returned.
         """
 
     async def close(self) -> None:

@@ -18,7 +18,6 @@ from typing import Final
 
 import asyncpg
 
-from entrepot.core.errors import EntrepotError
 from entrepot.db.address import IndexAddress
 from entrepot.db.engine import Row, T, Values, Work
 from entrepot.db.errors import DatabaseError, DatabaseUnavailableError
@@ -35,7 +34,6 @@ _ALONE_FROM: Final = 3
 """The try from which on a transaction takes its turn."""
 
 _TURN: Final = "SELECT pg_advisory_lock(7310595)"
-_END_TURN: Final = "SELECT pg_advisory_unlock(7310595)"
 
 _PAUSE: Final = 0.004
 """Seconds before the second try, on average; then twice as long every time."""
@@ -47,11 +45,16 @@ _CONFLICTS: Final = (
     asyncpg.ForeignKeyViolationError,
     asyncpg.UniqueViolationError,
 )
-_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 
 
 class _CommitUnknownError(DatabaseUnavailableError):
     """The connection broke while COMMIT was on its way."""
+
+
+_UNCLEAR: Final = (asyncpg.InterfaceError, OSError, _CommitUnknownError)
+"""After these nobody knows what the connection is doing."""
+
+_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 
 
 class _LostError(Exception):
@@ -206,7 +209,7 @@ class PostgresDatabase:
         if _is_lost(session, error):
             self._sessions.drop(session)
             self._sessions.drop_idle()
-        elif isinstance(error, asyncpg.PostgresError | EntrepotError):
+        elif isinstance(error, Exception) and not isinstance(error, _UNCLEAR):
             await self._run_last(session, "ROLLBACK; SELECT pg_advisory_unlock_all()")
         else:
             self._sessions.drop(session)

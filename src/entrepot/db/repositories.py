@@ -3,7 +3,7 @@
 from typing import Final
 
 from entrepot.core.names import RepositoryName
-from entrepot.db.engine import Reader, Transaction, required
+from entrepot.db.engine import Reader, Transaction, required, up_to_nul
 
 ROOT_NAMESPACE: Final = 1
 
@@ -38,5 +38,5 @@ async def ensure_repository(transaction: Transaction, name: RepositoryName, *, n
 
 async def list_repositories(reader: Reader, *, last: str, limit: int) -> list[str]:
     """Return the names of at most `limit` repositories after `last`, in the order of bytes."""
-    rows = await reader.fetch_all(_LIST, {"last": last, "limit": limit})
+    rows = await reader.fetch_all(_LIST, {"last": up_to_nul(last), "limit": limit})
     return [row[0] for row in rows]

@@ -294,11 +294,12 @@ class Sessions:
                 waiter.set_exception(error)
 
     def _end_one(self) -> None:
-        self._open -= 1
+        """Count one less, unless somebody waits, who opens another in its place."""
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
                 waiter.set_result(None)
                 return
+        self._open -= 1
         if self._closed and self._open == 0:
             self._emptied.set()

@@ -4,7 +4,7 @@ from typing import Final
 
 from entrepot.core.digest import Digest
 from entrepot.core.names import RepositoryName, Tag
-from entrepot.db.engine import Reader, Transaction
+from entrepot.db.engine import Reader, Transaction, up_to_nul
 
 _ALL: Final = 2**63 - 1
 """A limit for all of them, which both engines take."""
@@ -70,7 +70,7 @@ async def list_tags(reader: Reader, name: RepositoryName, *, last: str, limit: i
     """Return at most `limit` tags of a repository after `last`, in the order of bytes; a negative
     `limit` returns all.
     """
-    values = {"name": name, "last": last, "limit": _ALL if limit < 0 else limit}
+    values = {"name": name, "last": up_to_nul(last), "limit": _ALL if limit < 0 else limit}
     rows = await reader.fetch_all(_LIST, values)
     return [row[0] for row in rows]
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from entrepot.core.digest import Digest
 from entrepot.core.names import RepositoryName, parse_reference
-from entrepot.db.migrate import migrate
-from entrepot.db.sqlite import SqliteDatabase
+from entrepot.db.address import IndexAddress
+from entrepot.db.opening import open_index
 from entrepot.services.push import ManifestRules, PushedManifest, put_manifest
 from entrepot.services.stores import Stores
 from entrepot.services.uploads import Part, Uploads
@@ -89,10 +88,9 @@ class Site:
 
 
 @pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    path = tmp_path / "index.sqlite3"
-    migrate(path)
-    index, store, clock = SqliteDatabase(path), MemoryStore(), Clock()
+async def site(index_address: IndexAddress) -> AsyncIterator[Site]:
+    """In each engine in turn."""
+    index, store, clock = open_index(index_address), MemoryStore(), Clock()
     stores = Stores(index, store, store, clock)
     yield Site(stores, Uploads(stores, key=b"key"), clock)
     await index.close()

@@ -24,8 +24,9 @@ from entrepot.core.errors import (
 )
 from entrepot.core.names import RepositoryName, Tag
 from entrepot.core.ranges import ByteRange
+from entrepot.db.address import IndexAddress
 from entrepot.db.blobs import list_unsynced
-from entrepot.db.sqlite import SqliteDatabase
+from entrepot.db.opening import open_index
 from entrepot.services import delete, discovery, maintenance, pull
 from entrepot.services.push import ManifestRules
 from entrepot.services.stores import Stores
@@ -128,11 +129,11 @@ async def test_a_manifest_under_another_digest(site: Site) -> None:
 
 
 async def test_blobs_are_durable_before_their_manifest_is_committed(
-    site: Site, tmp_path: Path
+    site: Site, index_address: IndexAddress, tmp_path: Path
 ) -> None:
     """The order seen from the store and from the index: sync, then commit."""
     seen: list[str] = []
-    index = SqliteDatabase(tmp_path / "index.sqlite3", committed=lambda _: seen.append("commit"))
+    index = open_index(index_address, committed=lambda _: seen.append("commit"))
     with ThreadPoolExecutor(2) as threads:
         store = FilesystemStore(
             tmp_path / "root",
