@@ -18,7 +18,7 @@ from bench.measure import Sample
 from bench.servers import PEER, Server, external
 from bench.settings import Settings
 from bench.targets import Results
-from bench.workloads import WORKLOADS, Workload
+from bench.workloads import WORKLOADS, Stage, Workload
 from bench.yard import Yard, new_directory
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
@@ -30,6 +30,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     names = [workload.name for workload in WORKLOADS]
     add("--workload", action="append", choices=names, metavar="NAME", default=[],
         help=f"run only this (may be given several times): {', '.join(names)}")  # fmt: skip
+    add("--cluster", action="store_true",
+        help="measure with PostgreSQL and SeaweedFS instead")  # fmt: skip
     add("--rounds", type=int, default=3, help="rounds over all workloads (default 3)")
     add("--seconds", type=float, default=5.0,
         help="load per read workload, server and round; counts of pushes follow it")  # fmt: skip
@@ -87,10 +89,15 @@ def _say(text: str) -> None:
 
 def _run(options: argparse.Namespace, directory: Path) -> Results:
     """All rounds of the workloads that need the machine for themselves, then of the others."""
-    chosen = [w for w in WORKLOADS if not options.workload or w.name in options.workload]
+    stages: Sequence[Stage] = ("cluster",) if options.cluster else ("alone", "together")
+    chosen = [
+        w
+        for w in WORKLOADS
+        if (w.name in options.workload if options.workload else w.stage in stages)
+    ]
     peers = _peers(options.peer)
     results: Results = {workload.name: {} for workload in chosen}
-    for stage in ("alone", "together"):
+    for stage in ("alone", "together", "cluster"):
         staged = [workload for workload in chosen if workload.stage == stage]
         with contextlib.ExitStack() as stack:
             yard = Yard(directory, options.entrepot, stack, peers)

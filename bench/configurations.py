@@ -27,15 +27,23 @@ def _auth(htpasswd: Path | None) -> dict[str, object]:
     return {"auth": {"htpasswd": {"realm": "bench", "path": str(htpasswd)}}}
 
 
-def docker_registry(directory: Path, *, port: int, htpasswd: Path | None) -> Path:
-    """As Debian's example (in-memory descriptor cache, delete, health), access log off."""
+def docker_registry(
+    directory: Path,
+    *,
+    port: int,
+    htpasswd: Path | None,
+    storage: Mapping[str, object] | None = None,
+) -> Path:
+    """As Debian's example (in-memory descriptor cache, delete, health), access log off; with files
+    in `directory` unless another storage driver is given.
+    """
     value = {
         "version": "0.1",
         "log": {"level": "error", "accesslog": {"disabled": True}},
         "storage": {
             "cache": {"blobdescriptor": "inmemory"},
-            "filesystem": {"rootdirectory": str(directory / "data")},
             "delete": {"enabled": True},
+            **(storage or {"filesystem": {"rootdirectory": str(directory / "data")}}),
         },
         "http": {
             "addr": f"127.0.0.1:{port}",
@@ -64,6 +72,20 @@ def entrepot(
         },
         "http": {"addr": f"127.0.0.1:{port}", **http},
         **_auth(htpasswd),
+    }
+    return _write(directory / "config.yml", value)
+
+
+def entrepot_cluster(
+    directory: Path, *, port: int, database: str, storage: Mapping[str, object]
+) -> Path:
+    """A node of a cluster with nothing on its own disk."""
+    value = {
+        "version": "0.1",
+        "log": {"accesslog": {"disabled": True}},
+        "database": {"url": database},
+        "storage": storage,
+        "http": {"addr": f"127.0.0.1:{port}"},
     }
     return _write(directory / "config.yml", value)
 

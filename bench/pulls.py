@@ -116,26 +116,33 @@ def pull_large(server: Server, settings: Settings) -> Sample:
 
 
 def one_by_one(paths: Callable[[Server], Sequence[str]]) -> Callable[[Server, Settings], Sample]:
-    """GET each path once over one connection; p50 and p99 of the latencies in seconds."""
+    """GET each path once over one connection, as `request_one_by_one`."""
 
     def run(server: Server, settings: Settings) -> Sample:
-        wanted = paths(server)[: settings.times(400)]
-        latencies = []
-        with server.connect() as connection:
-            for path in wanted[: len(wanted) // 10]:
-                connection.request("GET", path, _ACCEPT).expect(200)
-            for path in wanted:
-                start = time.perf_counter()
-                answer = connection.request("GET", path, _ACCEPT)
-                latencies.append(time.perf_counter() - start)
-                answer.expect(200)
-        latencies.sort()
-        return {
-            "p50": statistics.median(latencies),
-            "p99": latencies[int(0.99 * (len(latencies) - 1))],
-        }
+        return request_one_by_one(server, paths(server)[: settings.times(400)])
 
     return run
+
+
+def request_one_by_one(server: Server, paths: Sequence[str]) -> Sample:
+    """GET each path once over one connection, after a few to warm up; the rate, and p50 and p99 of
+    the latencies in seconds.
+    """
+    latencies = []
+    with server.connect() as connection:
+        for path in paths[: len(paths) // 10]:
+            connection.request("GET", path, _ACCEPT).expect(200)
+        for path in paths:
+            start = time.perf_counter()
+            answer = connection.request("GET", path, _ACCEPT)
+            latencies.append(time.perf_counter() - start)
+            answer.expect(200)
+    latencies.sort()
+    return {
+        "rate": len(latencies) / sum(latencies),
+        "p50": statistics.median(latencies),
+        "p99": latencies[int(0.99 * (len(latencies) - 1))],
+    }
 
 
 def _count(server: Server) -> int:

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Literal
 
 from bench.measure import MIB, Sample, median, spread
-from bench.servers import PEER, PEER_HTPASSWD
+from bench.servers import PEER, PEER_CLUSTER, PEER_HTPASSWD
 from bench.targets import TARGETS, Results
 from bench.workloads import WORKLOADS
 
 Form = Literal["text", "markdown"]
 
 _RIGHT = {"rate", "spread", "/ peer", "CPU", "p50", "p99", "target", "measured"}
+
+
+_PEERS = (PEER, PEER_HTPASSWD, PEER_CLUSTER)
 
 
 def write_json(file: Path, results: Results) -> None:
@@ -51,6 +54,8 @@ def render(results: Results, *, form: Form) -> str:
             title = ""
     targets = [["line", "what", "target", "measured", ""]]
     for target in TARGETS:
+        if target.of.workload not in results:
+            continue
         value = target.measured(results)
         sign = {"at least": ">=", "at most": "<=", "over": ">", "under": "<"}[target.relation]
         targets.append(
@@ -73,7 +78,7 @@ def _row(
     unit: str,
 ) -> list[str]:
     rate = median(samples, "rate")
-    peer = others.get(PEER) or others.get(PEER_HTPASSWD) or ()
+    peer = next((others[name] for name in _PEERS if name in others), ())
     peer_rate = median(peer, "rate")
     width = spread(samples, "rate")
     return [

@@ -27,6 +27,8 @@ OURS_HTPASSWD = "entrepot-htpasswd"
 OURS_ACCEL = "entrepot+nginx"
 OURS_1K = "entrepot-1k"
 OURS_100K = "entrepot-100k"
+OURS_CLUSTER = "entrepot-cluster"
+PEER_CLUSTER = "docker-registry-s3"
 LIST_COUNTS = {OURS_1K: 1000, OURS_100K: 100_000}
 """Servers whose index is filled for lists -> its number of repositories, and of tags."""
 
@@ -88,6 +90,7 @@ def running(
             stdout=output,
             stderr=output,
             start_new_session=True,
+            env={key: value for key, value in os.environ.items() if not key.startswith("AWS_")},
         )
     try:
         wait_ready(process, port=port, path=path, log=log)

@@ -13,9 +13,11 @@ from bench.servers import (
     OURS_1K,
     OURS_100K,
     OURS_ACCEL,
+    OURS_CLUSTER,
     OURS_HTPASSWD,
     OURS_RELAXED,
     PEER,
+    PEER_CLUSTER,
     PEER_HTPASSWD,
 )
 
@@ -70,10 +72,16 @@ class Target:
         return "met" if holds else "NOT met"
 
 
-def _faster(line: str, workload: str, bound: float, *, server: str = OURS) -> Target:
+def _faster(
+    line: str, workload: str, bound: float, *, server: str = OURS, peer: str = PEER
+) -> Target:
     return Target(
-        line, "rate / peer's", Of(workload, server), "at least", bound, Of(workload, PEER)
+        line, "rate / peer's", Of(workload, server), "at least", bound, Of(workload, peer)
     )
+
+
+def _cluster(line: str, workload: str, bound: float) -> Target:
+    return _faster(line, workload, bound, server=OURS_CLUSTER, peer=PEER_CLUSTER)
 
 
 def _cpu(line: str, workload: str, bound: float, *, server: str, per: str) -> Target:
@@ -159,4 +167,15 @@ TARGETS: tuple[Target, ...] = (
         1.0,
         "s",
     ),
+    _cluster("manifest GET by tag", "cluster-manifest", 10.0),
+    Target(
+        "manifest GET by tag",
+        "CPU / SQLite's",
+        Of("cluster-manifest", OURS_CLUSTER, "cpu"),
+        "at most",
+        2.5,
+        Of("cluster-manifest", OURS, "cpu"),
+    ),
+    _cluster("small images, 4 clients", "cluster-images", 3.0),
+    _cluster("catalog page of 100 among 1,000 repositories", "cluster-catalog", 100.0),
 )

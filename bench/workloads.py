@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from bench import lifecycle, pulls, pushes
+from bench import cluster, lifecycle, pulls, pushes
 from bench.measure import Sample
 from bench.servers import (
     LIMIT,
@@ -14,14 +14,18 @@ from bench.servers import (
     OURS_1K,
     OURS_100K,
     OURS_ACCEL,
+    OURS_CLUSTER,
     OURS_HTPASSWD,
     OURS_RELAXED,
     PEER,
+    PEER_CLUSTER,
     PEER_HTPASSWD,
     Server,
 )
 from bench.settings import Settings
 from bench.yard import Yard
+
+Stage = Literal["alone", "together", "cluster"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Workload:
     """`unit` is what rate and CPU are counted in; every server of `servers` runs in each round.
 
     A workload of the stage "alone" starts its own server and runs before all others, while
-    nothing else does.
+    nothing else does; those of the stage "cluster" run with `--cluster` only.
     """
 
     name: str
@@ -37,7 +41,7 @@ class Workload:
     unit: str
     servers: tuple[str, ...]
     run: Callable[[Yard, str, Settings], Sample]
-    stage: Literal["alone", "together"] = "together"
+    stage: Stage = "together"
     most_rounds: int | None = None
 
 
@@ -156,5 +160,29 @@ WORKLOADS = (
         (OURS,),
         lifecycle.measure_start,
         stage="alone",
+    ),
+    Workload(
+        "cluster-manifest",
+        "manifest GET by tag, 32 connections",
+        "request",
+        (OURS_CLUSTER, PEER_CLUSTER, OURS),
+        _served(pulls.get_many(pulls.manifest_by_tag)),
+        stage="cluster",
+    ),
+    Workload(
+        "cluster-images",
+        "images of three 2 KiB layers and a config, 4 clients",
+        "image",
+        (OURS_CLUSTER, PEER_CLUSTER),
+        _served(pushes.push_images),
+        stage="cluster",
+    ),
+    Workload(
+        "cluster-catalog",
+        "catalog page of 100 among 1,000 repositories",
+        "request",
+        (OURS_CLUSTER, PEER_CLUSTER),
+        _served(cluster.catalog_pages),
+        stage="cluster",
     ),
 )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from bench import servers
+from bench import cluster, servers
 from bench.content import fill
 from bench.index import fill_for_lists
 from bench.servers import Server
@@ -45,6 +45,7 @@ class Yard:
     _started: dict[str, Server] = field(default_factory=dict)
     _storages: dict[str, Path] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=count)
+    _services: cluster.Services | None = None
 
     def get(self, name: str) -> Server:
         """The running server of this name, with its content in it."""
@@ -99,7 +100,19 @@ class Yard:
             servers.OURS_ACCEL: lambda directory: servers.entrepot_behind_nginx(
                 directory, program=self.program
             ),
+            servers.OURS_CLUSTER: lambda directory: cluster.entrepot(
+                directory, program=self.program, given=self._given_services()
+            ),
+            servers.PEER_CLUSTER: lambda directory: cluster.docker_registry(
+                directory, given=self._given_services()
+            ),
         }
+
+    def _given_services(self) -> cluster.Services:
+        if self._services is None:
+            place = new_directory(self.directory, "services")
+            self._services = self.stack.enter_context(cluster.services(place))
+        return self._services
 
     def _entrepot(self, name: str, *, durability: str = "full") -> Start:
         return lambda directory: servers.entrepot(
