@@ -21,6 +21,8 @@ from sqlalchemy import (
     text,
 )
 
+from entrepot.db.schema_accounts import add_accounts
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -328,6 +330,8 @@ trust_metadata = Table(
     Column("created_at", BigInteger, nullable=False),
     UniqueConstraint("repository_id", "role", "version"),
 )
+
+add_accounts(metadata, big_id=BigId, name=Name)
 
 # What registry:2 left ----------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from entrepot.db.migrations import initial_work
+from entrepot.db.migrations import initial_accounts, initial_work
 
 revision = "0001"
 down_revision = None
@@ -21,6 +21,10 @@ def upgrade() -> None:
     initial_work.create_imports()
     initial_work.create_jobs()
     _namespaces()
+    initial_accounts.create_users()
+    initial_accounts.create_robots()
+    initial_accounts.create_credentials()
+    initial_accounts.create_login_failures()
     _settings()
     _grants()
     _quota_usage()
