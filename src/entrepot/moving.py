@@ -21,6 +21,7 @@ from entrepot.core.digest import Digest
 from entrepot.core.errors import EntrepotError
 from entrepot.core.layout import blob_path
 from entrepot.db import Transaction
+from entrepot.db.address import IndexAddress
 from entrepot.db.imports import (
     Finding,
     Import,
@@ -191,7 +192,10 @@ async def _export(config: Config) -> Exported:
 
 
 def imports(config: Config) -> list[tuple[Import, Progress]]:
-    """Return every import with how far it is. Nothing is changed."""
+    """Return every import with how far it is. Nothing is changed, nor made where there is none."""
+    address = IndexAddress(config.database_url())
+    if address.is_file and not address.path.exists():
+        return []
     return asyncio.run(_imports(config))
 
 

@@ -1,8 +1,9 @@
 """Writing the index down in `registry:2`'s layout, so that it can serve the same storage again.
 
 What the index has gets its links, and manifests their bytes among the blobs. Links of what is gone
-are removed. Links that were never taken over stay: those that were found to be broken, and those
-that are younger than the last takeover or export, which `registry:2` must have written since.
+are removed. Links that were never taken over stay: those that were found to be broken, those to
+blobs that are not there, and those that are younger than the last takeover or export, which
+`registry:2` must have written since.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -11,7 +12,7 @@ from typing import Final
 
 from entrepot.core import layout
 from entrepot.core.digest import Digest
-from entrepot.core.errors import EntrepotError
+from entrepot.core.errors import DigestInvalidError, EntrepotError
 from entrepot.core.names import RepositoryName, Tag
 from entrepot.db import Transaction
 from entrepot.db.exports import (
@@ -176,10 +177,20 @@ class _Export:
         if file.modified > self._cutoff:
             self.done.younger += 1
             return False
+        if file.path.startswith(f"{layout.layers_path(name)}/") and await self._is_lost(file.path):
+            return False
         for place in _places(name, file.path):
             if await has_finding(self._index, place):
                 return False
         return True
+
+    async def _is_lost(self, link: str) -> bool:
+        """Whether a link leads to a blob that nobody has: it lets nobody in, and does no harm."""
+        try:
+            path = layout.blob_path(layout.linked_digest(link))
+        except DigestInvalidError:
+            return True
+        return await self._tree.sizes([path]) == [None]
 
 
 def _places(name: RepositoryName, path: str) -> list[str]:

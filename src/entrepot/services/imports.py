@@ -32,10 +32,10 @@ from entrepot.telemetry import Metrics
 BATCH: Final = 200
 """Manifests, tags or links in one transaction."""
 
-_LEASE: Final = 20_000_000
+_LEASE: Final = 12_000_000
 """Microseconds for which an owner has an import, unless it renews that."""
 
-_BEAT: Final = 4.0
+_BEAT: Final = 3.0
 """Seconds between two looks: at one's own import to renew it, at somebody else's to take it."""
 
 _REPORT: Final = 10.0
