@@ -1,0 +1,96 @@
+"""What is done once, before any worker starts."""
+
+import asyncio
+from pathlib import Path
+from secrets import token_hex
+
+import structlog
+
+from entrepot.app.stores import about_storage, index_address, opened, place, try_objects
+from entrepot.config import Config, ConfigError, Problem
+from entrepot.db import DatabaseError, Transaction
+from entrepot.db.opening import migrate_index
+from entrepot.db.settings import ensure_setting
+from entrepot.identity.users import create_users_file
+from entrepot.services.imports import begin_takeover
+from entrepot.services.layout import Layout
+from entrepot.services.maintenance import recover
+from entrepot.services.stores import Stores
+from entrepot.storage import StorageError
+
+_log = structlog.get_logger("entrepot.app")
+
+
+def prepare(config: Config) -> None:
+    """Do what must be done once before any worker starts: bring the index to the present schema,
+    make sure of blobs that were not yet durable, and create a missing htpasswd file.
+
+    Raises:
+        EntrepotError: the registry can't start, with what to do about it.
+    """
+    if config.auth.htpasswd is not None:
+        create_users_file(Path(config.auth.htpasswd.path))
+    if config.storage.driver == "inmemory":
+        return
+    if config.storage.in_objects:
+        try:
+            asyncio.run(try_objects(config))
+        except StorageError as error:
+            raise ConfigError([Problem(about_storage(config, error))]) from error
+    if config.storage.driver == "filesystem" or index_address(config).is_file:
+        _prepare_directory(config)
+    _migrate(config)
+    asyncio.run(_recover(config))
+
+
+def _migrate(config: Config) -> None:
+    address = index_address(config)
+    try:
+        migrate_index(address)
+    except DatabaseError as failure:
+        if address.is_file:
+            raise
+        raise ConfigError([Problem(f"database.url: {failure}")]) from failure
+
+
+def _prepare_directory(config: Config) -> None:
+    made, key = config.storage.own, "storage.filesystem.rootdirectory"
+    if config.storage.in_objects:
+        made, key = index_address(config).path.parent, "database.url"
+    try:
+        made.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            [
+                Problem(
+                    f"{key}: {made}: {error.strerror}; "
+                    "create it and let the user that runs the registry write to it"
+                )
+            ]
+        ) from error
+
+
+async def _recover(config: Config) -> None:
+    async with opened(config) as (stores, tree):
+        await upload_secret(stores)
+        for digest in await recover(stores, boot=_boot()):
+            _log.error("blob was lost when the power went; push the image again", digest=digest)
+        await begin_takeover(stores, Layout(tree), source=place(config))
+
+
+def _boot() -> str:
+    """Return what names this run of the machine, or something new if nothing does."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return token_hex(16)
+
+
+async def upload_secret(stores: Stores) -> str:
+    """Return the key that signs upload states, the same for every process on this index."""
+    new = token_hex(32)
+
+    async def work(transaction: Transaction) -> str:
+        return await ensure_setting(transaction, "http.secret", default=new)
+
+    return await stores.index.write(work)

@@ -1,0 +1,250 @@
+"""A configuration becomes an application for one process."""
+
+import asyncio
+import re
+import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from entrepot.api.asgi import Application
+from entrepot.api.context import Context, Limits
+from entrepot.api.http import Headers, Request
+from entrepot.api.links import Links
+from entrepot.api.origins import Origins
+from entrepot.api.routes import Router
+from entrepot.app.preparing import upload_secret
+from entrepot.app.stores import (
+    THREADS,
+    index_address,
+    now,
+    object_client,
+    object_store,
+    open_filesystem,
+    tree_of,
+)
+from entrepot.config import Config
+from entrepot.core.access import Action
+from entrepot.db import Database
+from entrepot.db.address import IndexAddress
+from entrepot.db.opening import migrate_index, open_index
+from entrepot.health import HealthBoard
+from entrepot.identity import Authenticator
+from entrepot.identity.anonymous import Anonymous
+from entrepot.identity.htpasswd import Htpasswd
+from entrepot.services.imports import find_past, take_part
+from entrepot.services.layout import Layout
+from entrepot.services.maintenance import Upkeep
+from entrepot.services.push import ManifestRules
+from entrepot.services.stores import Stores
+from entrepot.services.uploads import Uploads
+from entrepot.storage.filesystem import FilesystemStore
+from entrepot.storage.memory import MemoryStore
+from entrepot.storage.object_store import ObjectStore
+from entrepot.storage.objects import ObjectDriver
+from entrepot.telemetry import Access, AccessLog, Metrics
+
+
+def build(config: Config, *, health: HealthBoard, metrics: Path) -> Application:
+    """Return the registry that `config` describes, as an ASGI application for one process.
+
+    `health` is shared by all processes of the server, and so is the directory `metrics`.
+    """
+    runtime = _Runtime(config, health, Metrics(metrics))
+    return Application(
+        router=Router(prefix=config.http.path_prefix),
+        metrics=runtime.metrics,
+        refused=_refused(config),
+        headers=_headers(config),
+        access_log=runtime.log_access if runtime.access else None,
+        startup=runtime.start,
+        shutdown=runtime.stop,
+    )
+
+
+class _Runtime:
+    """What lives as long as a worker."""
+
+    def __init__(self, config: Config, health: HealthBoard, metrics: Metrics) -> None:
+        self._config = config
+        self._health = health
+        self.metrics = metrics
+        self.authenticator = _authenticator(config, metrics)
+        self.access = None if config.log.accesslog.disabled else AccessLog(config.log)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="storage")
+        self._temporary: Path | None = None
+        self._index: Database | None = None
+        self._objects: ObjectDriver | None = None
+        self._upkeep: asyncio.Task[None] | None = None
+        self._takeover: asyncio.Task[None] | None = None
+
+    async def start(self) -> Context:
+        """Open the stores in the running event loop."""
+        config = self._config
+        stores = await self._with_past(self._stores())
+        secret = config.http.secret or await upload_secret(stores)
+        uploads = Uploads(stores, key=secret.encode())
+        if not config.storage.maintenance.readonly.enabled:
+            self._upkeep = asyncio.create_task(self._upkeep_of(stores).run())
+        limits = config.http.limits
+        return Context(
+            authenticator=self.authenticator,
+            origins=_origins(config),
+            stores=stores,
+            uploads=uploads,
+            links=Links(
+                host=config.http.host,
+                prefix=config.http.path_prefix,
+                relative=config.http.relativeurls,
+            ),
+            limits=Limits(
+                manifest=limits.manifestsize,
+                headers=limits.headersize,
+                idle=limits.idletimeout,
+                requests=limits.concurrency,
+                catalog_page=config.catalog.maxentries,
+                tags_page=config.tags.maxtags,
+            ),
+            rules=_manifest_rules(config),
+            accelerate=config.http.accelprefix if config.http.accel else None,
+            health=self._health,
+            metrics=self.metrics,
+        )
+
+    async def stop(self) -> None:
+        """Finish what was begun, and close the stores."""
+        for task in (self._takeover, self._upkeep):
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+        if self._index is not None:
+            await self._index.close()
+        if self._objects is not None:
+            await self._objects.close()
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+        self._threads.shutdown()
+        if self.access is not None:
+            self.access.close()
+        if isinstance(self.authenticator, Htpasswd):
+            self.authenticator.close()
+        self.metrics.close()
+
+    def log_access(self, request: Request, status: int, seconds: float, sent: int) -> None:
+        """Write a line of the access log, if there is one."""
+        if self.access is None:
+            return
+        self.access.access(
+            Access(
+                client=request.address or request.client,
+                method=request.method,
+                path=request.path,
+                query=request.scope["query_string"].decode("latin-1"),
+                protocol=request.scope["http_version"],
+                status=status,
+                request_bytes=request.received,
+                response_bytes=sent,
+                seconds=seconds,
+                request_id=request.id,
+                user=request.actor or "",
+                user_agent=request.header(b"user-agent") or "",
+                referer=request.header(b"referer") or "",
+            )
+        )
+
+    def _stores(self) -> Stores:
+        if self._config.storage.driver == "inmemory":
+            self._temporary = Path(tempfile.mkdtemp(prefix="entrepot-index-"))
+            address = IndexAddress(f"sqlite://{self._temporary / 'index.sqlite3'}")
+            migrate_index(address)
+            memory = MemoryStore()
+            self._index = open_index(address, durable=False, committed=self.metrics.index_commit)
+            return Stores(self._index, memory, memory, now)
+        self._index = open_index(
+            index_address(self._config),
+            durable=self._config.storage.durability == "full",
+            committed=self.metrics.index_commit,
+        )
+        store: FilesystemStore | ObjectStore
+        if self._config.storage.in_objects:
+            driver = self._config.storage.driver
+            self._objects = object_client(
+                self._config,
+                observe=lambda action, seconds: self.metrics.storage_action(
+                    driver, action, seconds
+                ),
+            )
+            store = object_store(self._config, self._objects, self._index, self._threads)
+        else:
+            store = open_filesystem(self._config, self._threads, self.metrics)
+        return Stores(self._index, store, store, now)
+
+    async def _with_past(self, stores: Stores) -> Stores:
+        """Take part in a takeover of what `registry:2` left here, if one is under way."""
+        if self._config.storage.driver == "inmemory":
+            return stores
+        tree = tree_of(self._config, self._objects, self._threads)
+        past = await find_past(stores, Layout(tree))
+        if past is not None:
+            stores = replace(stores, past=past)
+            self._takeover = asyncio.create_task(take_part(stores, past, self.metrics))
+        return stores
+
+    def _upkeep_of(self, stores: Stores) -> Upkeep:
+        purging = self._config.storage.maintenance.uploadpurging
+        place = self._temporary or self._config.storage.own
+        return Upkeep(
+            stores=stores,
+            lock=place / "upkeep.lock",
+            purge_every=purging.interval if purging.enabled else None,
+            purge_age=purging.age,
+            purge_dry_run=purging.dryrun,
+            metrics=self.metrics,
+        )
+
+
+def _authenticator(config: Config, metrics: Metrics) -> Authenticator:
+    htpasswd = config.auth.htpasswd
+    if htpasswd is None:
+        return Anonymous()
+    return Htpasswd(Path(htpasswd.path), realm=htpasswd.realm, metrics=metrics)
+
+
+def _origins(config: Config) -> Origins:
+    return Origins(config.http.trustedproxies)
+
+
+def _refused(config: Config) -> dict[Action, str]:
+    """Return the actions that the configuration rules out, with the reason."""
+    if config.storage.maintenance.readonly.enabled:
+        reason = "the registry is read-only for maintenance"
+        return {Action.PUSH: reason, Action.DELETE: reason}
+    if not config.storage.delete.enabled:
+        return {Action.DELETE: "deleting is disabled by storage.delete.enabled"}
+    return {}
+
+
+def _headers(config: Config) -> Headers:
+    return [
+        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        for name, values in config.http.headers.items()
+        for value in values
+    ]
+
+
+def _manifest_rules(config: Config) -> ManifestRules:
+    if config.validation.disabled:
+        return ManifestRules()
+    urls, indexes = config.validation.manifests.urls, config.validation.manifests.indexes
+    platforms = None
+    if indexes.platforms != "all":
+        listed = indexes.platformlist if indexes.platforms == "list" else ()
+        platforms = frozenset((entry.os, entry.architecture) for entry in listed)
+    return ManifestRules(
+        allow=tuple(re.compile(pattern) for pattern in urls.allow),
+        deny=tuple(re.compile(pattern) for pattern in urls.deny),
+        platforms=platforms,
+    )
