@@ -28,6 +28,8 @@ STATUS: Final[dict[type[ProtocolError], int]] = {
     errors.TooManyTagsError: 414,
     errors.TooManyRequestsError: 429,
     errors.UnauthorizedError: 401,
+    errors.InsufficientScopeError: 401,
+    errors.InvalidTokenError: 401,
     errors.UnavailableError: 503,
     errors.UnknownError: 500,
     errors.UnsupportedError: 405,

@@ -23,9 +23,13 @@
     │   ├── TooManyRequestsError        TOOMANYREQUESTS
     │   ├── TooManyTagsError            TAG_INVALID
     │   ├── UnauthorizedError           UNAUTHORIZED
+    │   │   ├── InsufficientScopeError
+    │   │   └── InvalidTokenError
     │   ├── UnavailableError            UNAVAILABLE
     │   ├── UnknownError                UNKNOWN (a fault of the registry itself)
     │   └── UnsupportedError            UNSUPPORTED
+    ├── AccountError               (entrepot.core.accounts) an account can't be as it was asked for
+    │   └── AccountUnknownError
     ├── ClientDisconnectedError         nobody is left to be told
     ├── ConfigError                (entrepot.config) the configuration can't be used
     ├── NoSpaceError               there is no room left, for blobs or for the index
@@ -192,8 +196,19 @@ class TooManyRequestsError(ProtocolError):
 
 
 class UnauthorizedError(ProtocolError):
+    """`problem` is what a Bearer challenge says in `error` (RFC 6750, 3.1); empty for nothing."""
+
     code = "UNAUTHORIZED"
     message = "authentication required"
+    problem: ClassVar[str] = ""
+
+
+class InsufficientScopeError(UnauthorizedError):
+    problem = "insufficient_scope"
+
+
+class InvalidTokenError(UnauthorizedError):
+    problem = "invalid_token"
 
 
 class UnavailableError(ProtocolError):

@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 
 from entrepot.db.schema_accounts import add_accounts
+from entrepot.db.schema_tokens import add_tokens
 
 metadata = MetaData(
     naming_convention={
@@ -332,6 +333,7 @@ trust_metadata = Table(
 )
 
 add_accounts(metadata, big_id=BigId, name=Name)
+add_tokens(metadata)
 
 # What registry:2 left ----------------------------------------------------------------------------
 
