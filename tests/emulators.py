@@ -110,7 +110,10 @@ class Azurite:
 
     def make_bucket(self, container: str) -> None:
         credential = AzureNamedKeyCredential(ACCOUNT, ACCOUNT_KEY)
-        with BlobServiceClient(self.url, credential) as service:
+        trusted = os.environ.get("SSL_CERT_FILE") or True
+        with BlobServiceClient(
+            self.url, credential, connection_verify=trusted, retry_total=0
+        ) as service:
             service.create_container(container)
 
 

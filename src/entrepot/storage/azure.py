@@ -7,6 +7,7 @@ that nobody commits for a week. Their ids say when the upload was begun and by w
 import asyncio
 import io
 import re
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
@@ -99,6 +100,8 @@ class AzureClient:
         retries: Retries | None = None,
         observe: Callable[[str, float], None] = lambda _action, _seconds: None,
     ) -> None:
+        if access.gives_tokens and not url.startswith("https:"):
+            raise StorageSettingError("serviceurl", "without an account key it must be https")
         self._name = container
         self._url = url
         self._access = access
@@ -264,24 +267,26 @@ class AzureClient:
     # Requests -----------------------------------------------------------------------------------
 
     def _service(self) -> BlobServiceClient:
-        if self._open is None:
-            session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._connections),
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=True,
-            )
-            self._open = BlobServiceClient(
-                self._url,
-                self._access.credential,
-                transport=_Transport(session=session, session_owner=True),
-                retry_total=0,
-                connection_timeout=10,
-                read_timeout=60,
-                max_single_get_size=_READ,
-                max_chunk_get_size=_READ,
-                max_single_put_size=_WRITTEN,
-            )
+        if self._open is not None:
+            return self._open
+        tls = ssl.create_default_context() if self._url.startswith("https:") else True
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._connections, ssl=tls),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=True,
+        )
+        self._open = BlobServiceClient(
+            self._url,
+            self._access.credential,
+            transport=_Transport(session=session, session_owner=True),
+            retry_total=0,
+            connection_timeout=10,
+            read_timeout=60,
+            max_single_get_size=_READ,
+            max_chunk_get_size=_READ,
+            max_single_put_size=_WRITTEN,
+        )
         return self._open
 
     def _container(self) -> ContainerClient:

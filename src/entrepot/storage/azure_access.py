@@ -40,6 +40,11 @@ class AzureAccess:
         self._unable_until = 0.0
         self._asking = asyncio.Lock()
 
+    @property
+    def gives_tokens(self) -> bool:
+        """Whether requests carry tokens, which only TLS keeps secret."""
+        return not isinstance(self.credential, AzureNamedKeyCredential)
+
     async def sign(
         self, service: BlobServiceClient, container: str, name: str, *, seconds: int
     ) -> str | None:

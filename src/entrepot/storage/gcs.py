@@ -160,7 +160,7 @@ class GcsClient:
         """A signed URL of version 4, made here if the account's key is known; else Google is asked
         to sign in the account's name.
         """
-        email = self._access.email
+        email = await self._access.email()
         if email is None:
             return None
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")

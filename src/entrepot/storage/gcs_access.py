@@ -100,10 +100,14 @@ class GoogleAccess:
         self._unable_until = time.monotonic() + _UNABLE
         return None
 
-    @property
-    def email(self) -> str | None:
-        """The account's name, where it can sign; known for ambient ones with the first token."""
+    async def email(self) -> str | None:
+        """Return the account's name; None where nobody can sign. The metadata server tells it with
+        the first token.
+        """
         found = getattr(self._credentials, "service_account_email", None)
+        if found == "default":
+            await self.headers()
+            found = getattr(self._credentials, "service_account_email", None)
         return found if isinstance(found, str) and "@" in found else None
 
 
