@@ -53,6 +53,17 @@ def postgres() -> Iterator[Postgres]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def registry_on_postgres(
+    postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Registry]:
+    """As `registry`, with its index in PostgreSQL."""
+    root = tmp_path_factory.mktemp("shared-postgres") / "registry"
+    config = {"database": {"url": postgres.empty_database()}}
+    with start_registry(root, config=config) as running:
+        yield running
+
+
 @pytest.fixture
 def postgres_url(postgres: Postgres) -> Iterator[str]:
     """An empty index in PostgreSQL with the newest schema."""

@@ -20,13 +20,19 @@ _RUN = uuid.uuid4().hex[:8]
 _NUMBER = itertools.count()
 
 
-@pytest.fixture(scope="session")
+_EXTERNAL = os.environ.get("ENTREPOT_TEST_URL")
+_KINDS = ["external"] if _EXTERNAL else ["sqlite", "postgres"]
+
+
+@pytest.fixture(scope="session", params=_KINDS)
 def registry_url(request: pytest.FixtureRequest) -> str:
-    """`http://host:port` of the registry under test, without a slash at the end."""
-    external = os.environ.get("ENTREPOT_TEST_URL")
-    if external:
-        return external.rstrip("/")
-    return str(request.getfixturevalue("registry").url)
+    """`http://host:port` of the registry under test, without a slash at the end; with its index in
+    each engine in turn.
+    """
+    if _EXTERNAL:
+        return _EXTERNAL.rstrip("/")
+    fixture = "registry" if request.param == "sqlite" else "registry_on_postgres"
+    return str(request.getfixturevalue(fixture).url)
 
 
 def _check(response: httpx.Response) -> None:

@@ -6,11 +6,13 @@ transaction, so a connection comes back by being put on a list.
 """
 
 import asyncio
+import os
 import re
 from collections import deque
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -47,6 +49,8 @@ _BUSY: Final = (
     asyncpg.OutOfMemoryError,
     asyncpg.LockNotAvailableError,
 )
+
+_FILES: Final = {"sslrootcert", "sslcert", "sslkey", "sslcrl"}
 
 _PARAMETER = re.compile(r"'[^']*'|--[^\n]*|::|:([a-z_]+)")
 
@@ -126,6 +130,7 @@ async def connect(address: IndexAddress, settings: Mapping[str, str]) -> Any:
     """
     try:
         named = dict(parse_qsl(urlsplit(address.url).query))
+        _try_files(named)
         attributes = None if "target_session_attrs" in named else "read-write"
         return await asyncpg.connect(
             address.url,
@@ -136,6 +141,12 @@ async def connect(address: IndexAddress, settings: Mapping[str, str]) -> Any:
         )
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
         raise _refused(address, error) from error
+
+
+def _try_files(named: Mapping[str, str]) -> None:
+    """Raise OSError if a file that the URL names can't be read: asyncpg's doesn't say which."""
+    for key in _FILES & named.keys():
+        Path(named[key]).open("rb").close()
 
 
 def _refused(address: IndexAddress, error: Exception) -> DatabaseError:
@@ -155,8 +166,12 @@ def _refused(address: IndexAddress, error: Exception) -> DatabaseError:
 
 def told(error: BaseException) -> str:
     """Return the first line of what a server or the system said."""
-    text = error.strerror if isinstance(error, OSError) else None
-    return (text or str(error) or type(error).__name__).partition("\n")[0]
+    text = str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        text = os.strerror(error.errno)
+        if error.filename:
+            text = f"{error.filename}: {text}"
+    return text.partition("\n")[0]
 
 
 def converted(error: BaseException, doing: str) -> DatabaseError:

@@ -1,0 +1,215 @@
+"""A registry whose index is in PostgreSQL: what clients see while it is away, and at the start."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from tests.conformance.pushing import push
+from tests.postgres import PASSWORD, Postgres, start_postgres
+from tests.servers import (
+    Registry,
+    RegistryStartError,
+    default_config,
+    free_port,
+    start_registry,
+    wait_until,
+)
+from tests.wire.images import image
+
+
+def get(registry: Registry, path: str) -> httpx.Response:
+    return httpx.get(f"{registry.url}{path}", timeout=20)
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[Postgres]:
+    """A server that the test may stop."""
+    with start_postgres() as running:
+        yield running
+
+
+def test_the_database_goes_away_and_comes_back(own_postgres: Postgres, tmp_path: Path) -> None:
+    """503 with Retry-After at once, never a hang or a 500; and right again without a restart."""
+    config = {"database": {"url": own_postgres.database(), "connecttimeout": "2s"}}
+    with start_registry(tmp_path / "r", config=config) as registry:
+        made = image("away")
+        with httpx.Client(base_url=registry.url, timeout=20) as client:
+            push(client, "a", made, tag="latest")
+        for mode in ("fast", "immediate"):
+            own_postgres.stop(mode)
+            for path in ("/v2/a/manifests/latest", "/v2/_catalog", "/v2/a/tags/list"):
+                answer = get(registry, path)
+                assert answer.status_code == 503
+                assert int(answer.headers["Retry-After"]) <= 5
+                assert answer.json()["errors"][0]["code"] == "UNAVAILABLE"
+                assert answer.elapsed.total_seconds() < 15
+            begun = httpx.post(f"{registry.url}/v2/a/blobs/uploads/?mount={made.digest}&from=b")
+            assert begun.status_code == 503
+            ready = get(registry, "/readyz")
+            assert ready.status_code == 503
+            assert "127.0.0.1" in ready.text
+            assert PASSWORD not in ready.text
+            assert get(registry, "/livez").status_code == 200
+            own_postgres.start()
+            wait_until(
+                lambda: get(registry, "/readyz").status_code == 200, seconds=30, what="readiness"
+            )
+            answer = get(registry, "/v2/a/manifests/latest")
+            assert answer.content == made.manifest.data
+        assert PASSWORD not in registry.log()
+        assert "Traceback" not in registry.log()
+
+
+def test_a_restart_under_load(own_postgres: Postgres, tmp_path: Path) -> None:
+    """Clients that pull and push all the time see answers that are right, or 503."""
+    config = {"database": {"url": own_postgres.database()}}
+    statuses: set[int] = set()
+    stop = threading.Event()
+    with start_registry(tmp_path / "r", config=config) as registry:
+        made = image("load")
+        with httpx.Client(base_url=registry.url, timeout=30) as client:
+            push(client, "a", made, tag="latest")
+
+        def pull_and_push(number: int) -> None:
+            with httpx.Client(base_url=registry.url, timeout=30) as client:
+                while not stop.is_set():
+                    found = client.get("/v2/a/manifests/latest")
+                    headers = {"Content-Type": made.manifest.media_type}
+                    path = f"/v2/a/manifests/t{number}"
+                    put = client.put(path, content=made.manifest.data, headers=headers)
+                    statuses.update((found.status_code, put.status_code))
+                    if found.status_code == 200:
+                        assert found.content == made.manifest.data
+
+        threads = [threading.Thread(target=pull_and_push, args=(n,)) for n in range(6)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: statuses == {200, 201}, what="the first answers")
+        own_postgres.stop("fast")
+        wait_until(lambda: 503 in statuses, what="a request that failed")
+        own_postgres.start()
+        statuses.clear()
+        wait_until(lambda: statuses >= {200, 201}, seconds=30, what="answers again")
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert statuses <= {200, 201, 503}
+
+
+def test_nodes_share_an_index(postgres: Postgres, tmp_path: Path) -> None:
+    """Five nodes on one host start at once on an empty database; what one is told, all know."""
+    config = {"database": {"url": postgres.empty_database(), "maxconnections": 3}}
+    root = tmp_path / "shared"
+    config["storage"] = {"filesystem": {"rootdirectory": str(root)}}
+    with ExitStack() as stack:
+        nodes: list[Registry] = []
+
+        def start(number: int) -> None:
+            started = start_registry(tmp_path / f"node-{number}", config=config, workers=1)
+            nodes.append(stack.enter_context(started))
+
+        threads = [threading.Thread(target=start, args=(n,)) for n in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(nodes) == 5
+        for number, node in enumerate(nodes):
+            made = image(f"node-{number}")
+            with httpx.Client(base_url=node.url, timeout=30) as client:
+                push(client, "a", made, tag="latest")
+            for other in nodes:
+                assert get(other, "/v2/a/manifests/latest").content == made.manifest.data
+
+
+def test_a_node_that_is_killed(postgres: Postgres, tmp_path: Path) -> None:
+    """What it acknowledged is there when it comes again."""
+    config = {"database": {"url": postgres.empty_database()}}
+    with start_registry(tmp_path / "r", config=config) as registry:
+        made = image("killed")
+        with httpx.Client(base_url=registry.url, timeout=30) as client:
+            push(client, "a", made, tag="latest")
+        os.killpg(registry.process.pid, signal.SIGKILL)
+        registry.kill()
+        registry.start()
+        assert get(registry, "/v2/a/manifests/latest").content == made.manifest.data
+        for blob in made.blobs:
+            assert get(registry, f"/v2/a/blobs/{blob.digest}").content == blob.data
+
+
+# Starting ---------------------------------------------------------------------------------------
+
+
+def broken_urls(postgres: Postgres) -> dict[str, tuple[str, str]]:
+    """Addresses that do not work, and what must be said of each."""
+    return {
+        "password": (
+            postgres.url("postgres", password="wr0ng-s3cret"),
+            "password authentication failed for user",
+        ),
+        "database": (postgres.url("missing"), "does not exist"),
+        "port": (f"postgresql://me:{PASSWORD}@127.0.0.1:{free_port()}/x", "refused"),
+        "host": (f"postgresql://me:{PASSWORD}@no-such-host.invalid/x", "no-such-host.invalid"),
+        "tls": (postgres.url("postgres") + "?sslmode=require", "SSL"),
+        "certificate": (
+            postgres.url("postgres") + "?sslmode=verify-full&sslrootcert=/no/such.pem",
+            "/no/such.pem",
+        ),
+        "option": (postgres.url("postgres") + "?colour=blue", "colour"),
+    }
+
+
+@pytest.mark.parametrize(
+    "kind", ["password", "database", "port", "host", "tls", "certificate", "option"]
+)
+def test_an_address_that_does_not_work(postgres: Postgres, tmp_path: Path, kind: str) -> None:
+    """The start, and `config check` before it, name the key and say what was answered."""
+    url, said = broken_urls(postgres)[kind]
+    config: dict[str, Any] = {"database": {"url": url, "connecttimeout": "3s"}}
+    with pytest.raises(RegistryStartError) as caught, start_registry(tmp_path / "r", config=config):
+        pass
+    assert "database.url: " in str(caught.value)
+    assert said in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+    path = tmp_path / "config.yml"
+    path.write_text(
+        yaml.safe_dump({**default_config(tmp_path / "r", port=free_port(), workers=1), **config})
+    )
+    checked = subprocess.run(
+        [sys.executable, "-m", "entrepot", "config", "check", str(path)],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert checked.returncode == 1
+    (line,) = [line for line in checked.stdout.splitlines() if "database.url" in line]
+    assert line.startswith("error")
+    assert said in line
+    for text in (str(caught.value), checked.stdout, checked.stderr):
+        assert "s3cret" not in text
+
+
+def test_config_check_finds_the_index(postgres_url: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.yml"
+    config = default_config(tmp_path / "r", port=free_port(), workers=1)
+    path.write_text(yaml.safe_dump({**config, "database": {"url": postgres_url}}))
+    checked = subprocess.run(
+        [sys.executable, "-m", "entrepot", "config", "check", str(path)],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert checked.returncode == 0
+    assert "ok      database.url: PostgreSQL 15" in checked.stdout
