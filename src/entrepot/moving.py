@@ -17,6 +17,7 @@ import msgspec
 
 from entrepot.app import opened, place, prepare
 from entrepot.config import Config, ConfigError, Problem
+from entrepot.config.schema_storage import Storage
 from entrepot.core.digest import Digest
 from entrepot.core.errors import EntrepotError
 from entrepot.core.layout import blob_path
@@ -55,8 +56,8 @@ class ImportSourceError(EntrepotError):
 
 
 def import_storage(config: Config, source: str, *, verify: bool, tell: Tell) -> Import:
-    """Import all that `registry:2` left at `source`, a directory or `s3://BUCKET/ROOT`: without
-    copying if that is the registry's own storage, and going on where it was interrupted.
+    """Import all that `registry:2` left at `source`, a directory or a bucket as `place` writes it:
+    without copying if that is the registry's own, and going on where it was interrupted.
 
     Raises:
         EntrepotError: it can't begin, or go on; what is done is kept.
@@ -84,18 +85,30 @@ async def _opened_source(config: Config, address: str) -> AsyncIterator[Tree]:
         with ThreadPoolExecutor(16) as threads:
             yield DirectoryTree(Path(address), threads=threads)
         return
-    driver = config.storage.s3
-    if scheme != "s3" or driver is None:
+    storage = _storage_of(config.storage, scheme, rest)
+    if storage is None:
         problem = (
-            f"{address} can't be read: a bucket is imported with the endpoint and the credentials "
-            "of storage.s3, and only from s3://BUCKET/ROOT"
+            f"{address} can't be read: give s3://BUCKET/ROOT, gs://BUCKET/ROOT or "
+            "azure://ACCOUNT/CONTAINER/ROOT, and storage.s3, gcs or azure in the configuration "
+            "with the endpoint and the credentials for it"
         )
         raise ConfigError([Problem(problem)])
-    bucket, _, root = rest.partition("/")
-    other = msgspec.structs.replace(driver, bucket=bucket, rootdirectory=root)
-    storage = msgspec.structs.replace(config.storage, s3=other)
     async with opened(msgspec.structs.replace(config, storage=storage)) as (_, tree):
         yield tree
+
+
+def _storage_of(own: Storage, scheme: str, rest: str) -> Storage | None:
+    """Return the registry's own storage with another bucket, or None if that can't be."""
+    replace = msgspec.structs.replace
+    bucket, _, root = rest.partition("/")
+    if scheme == "s3" and own.s3 is not None:
+        return replace(own, s3=replace(own.s3, bucket=bucket, rootdirectory=root))
+    if scheme == "gs" and own.gcs is not None:
+        return replace(own, gcs=replace(own.gcs, bucket=bucket, rootdirectory=root))
+    if scheme == "azure" and own.azure is not None and own.azure.accountname == bucket:
+        container, _, root = root.partition("/")
+        return replace(own, azure=replace(own.azure, container=container, rootdirectory=root))
+    return None
 
 
 async def _import(

@@ -11,6 +11,7 @@ from tests.wire.images import (
     DOCKER_MANIFEST,
     Content,
     Image,
+    Json,
     docker_image,
     encode,
     image,
@@ -59,7 +60,7 @@ async def test_a_torn_blob(old: Old) -> None:
 async def test_a_manifest_that_is_wrong_about_a_size(old: Old) -> None:
     """The blob has its digest: nothing is broken that `registry:2` did not serve."""
     config = BAD.blobs[0]
-    document = {
+    document: dict[str, Json] = {
         "schemaVersion": 2,
         "mediaType": DOCKER_MANIFEST,
         "config": config.descriptor(size=7),

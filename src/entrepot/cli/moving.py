@@ -39,8 +39,9 @@ def import_storage(
         str,
         typer.Argument(
             metavar="PATH_OR_BUCKET",
-            help="The directory that holds docker/registry/v2, or s3://BUCKET/ROOT with the "
-            "endpoint and the credentials of storage.s3. Nothing there is changed.",
+            help="The directory that holds docker/registry/v2, or s3://BUCKET/ROOT, "
+            "gs://BUCKET/ROOT, azure://ACCOUNT/CONTAINER/ROOT with the endpoint and the "
+            "credentials of the registry's own storage. Nothing there is changed.",
         ),
     ],
     path: PathArgument = None,
