@@ -6,7 +6,14 @@ from secrets import token_hex
 
 import structlog
 
-from entrepot.app.stores import about_storage, index_address, opened, place, try_objects
+from entrepot.app.stores import (
+    about_storage,
+    index_address,
+    opened,
+    own_directory,
+    place,
+    try_objects,
+)
 from entrepot.config import Config, ConfigError, Problem
 from entrepot.db import DatabaseError, Transaction
 from entrepot.db.opening import migrate_index
@@ -37,8 +44,7 @@ def prepare(config: Config) -> None:
             asyncio.run(try_objects(config))
         except StorageError as error:
             raise ConfigError([Problem(about_storage(config, error))]) from error
-    if config.storage.driver == "filesystem" or index_address(config).is_file:
-        _prepare_directory(config)
+    _prepare_directory(config)
     _migrate(config)
     asyncio.run(_recover(config))
 
@@ -54,9 +60,10 @@ def _migrate(config: Config) -> None:
 
 
 def _prepare_directory(config: Config) -> None:
-    made, key = config.storage.own, "storage.filesystem.rootdirectory"
-    if config.storage.in_objects:
-        made, key = index_address(config).path.parent, "database.url"
+    made = own_directory(config)
+    if made is None:
+        return
+    key = "database.url" if config.storage.in_objects else "storage.filesystem.rootdirectory"
     try:
         made.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -23,6 +23,7 @@ from entrepot.app.stores import (
     object_client,
     object_store,
     open_filesystem,
+    own_directory,
     tree_of,
 )
 from entrepot.config import Config
@@ -52,7 +53,7 @@ def build(config: Config, *, health: HealthBoard, metrics: Path) -> Application:
 
     `health` is shared by all processes of the server, and so is the directory `metrics`.
     """
-    runtime = _Runtime(config, health, Metrics(metrics))
+    runtime = _Runtime(config, health, shared=metrics)
     return Application(
         router=Router(prefix=config.http.path_prefix),
         metrics=runtime.metrics,
@@ -67,11 +68,12 @@ def build(config: Config, *, health: HealthBoard, metrics: Path) -> Application:
 class _Runtime:
     """What lives as long as a worker."""
 
-    def __init__(self, config: Config, health: HealthBoard, metrics: Metrics) -> None:
+    def __init__(self, config: Config, health: HealthBoard, *, shared: Path) -> None:
         self._config = config
         self._health = health
-        self.metrics = metrics
-        self.authenticator = _authenticator(config, metrics)
+        self._shared = shared
+        self.metrics = Metrics(shared)
+        self.authenticator = _authenticator(config, self.metrics)
         self.access = None if config.log.accesslog.disabled else AccessLog(config.log)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="storage")
         self._temporary: Path | None = None
@@ -195,7 +197,7 @@ class _Runtime:
 
     def _upkeep_of(self, stores: Stores) -> Upkeep:
         purging = self._config.storage.maintenance.uploadpurging
-        place = self._temporary or self._config.storage.own
+        place = self._temporary or own_directory(self._config) or self._shared
         return Upkeep(
             stores=stores,
             lock=place / "upkeep.lock",

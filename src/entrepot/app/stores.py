@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from pathlib import Path
 from secrets import token_hex
 from typing import Final
 
@@ -89,6 +90,14 @@ def index_address(config: Config) -> IndexAddress:
         connect_timeout=database.connecttimeout,
         statement_timeout=database.statementtimeout,
     )
+
+
+def own_directory(config: Config) -> Path | None:
+    """Return the directory on this machine that belongs to the storage or the index, if any."""
+    if not config.storage.in_objects:
+        return config.storage.own
+    address = index_address(config)
+    return address.path.parent if address.is_file else None
 
 
 def open_filesystem(
