@@ -76,6 +76,18 @@ class SeaweedFS:
         finally:
             await requests.close()
 
+    def listing(self, bucket: str, prefix: str) -> list[str]:
+        """The keys of objects, and of uploads that were not completed."""
+
+        async def find() -> list[str]:
+            client = self.client(bucket)
+            keys = [entry.key async for entry in client.entries(prefix)]
+            keys += [begun.key async for begun in client.unfinished(prefix)]
+            await client.close()
+            return keys
+
+        return asyncio.run(find())
+
     def start(self) -> None:
         """Start it, again on the same ports and data if it ran before, and wait until it serves."""
         (self.directory / "data").mkdir(parents=True, exist_ok=True)
@@ -104,6 +116,7 @@ class SeaweedFS:
                     "-master.volumeSizeLimitMB=1024",
                     "-filer",
                     "-s3",
+                    "-s3.autoCreateBucket=false",
                     f"-s3.port={self.port}",
                     f"-s3.config={settings}",
                     f"-s3.port.grpc={self.ports['s3.port.grpc']}",

@@ -228,7 +228,8 @@ class S3Requests:
             raise StorageSettingError("regionendpoint", message) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             reason = str(error) or "no answer in time"
-            raise PassingError(f"{_host(url)} can't be reached: {reason}") from error
+            message = f"{_host(url)} can't be reached: {reason}; is regionendpoint right?"
+            raise PassingError(message) from error
 
     def _judge(self, answer: Answer, method: str, key: str) -> Answer | None:
         """Return a good answer, None for 404, or raise what the answer says."""
