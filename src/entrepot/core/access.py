@@ -18,8 +18,32 @@ class Action(Enum):
     PULL = "pull"
     PUSH = "push"
     DELETE = "delete"
+
     LIST = "catalog"
+    """See that a repository exists, in the catalog and in searches."""
+
+    TAG = "tag"
+    """Move, protect and restore tags."""
+
+    RETENTION = "retention"
+    """Say what is kept, and for how long."""
+
+    ROBOTS = "robots"
+    """Make and end robots, and renew their secrets."""
+
+    MEMBERS = "members"
+    """Grant roles and take them back."""
+
+    SETTINGS = "settings"
+    """Change a namespace: visibility, description, namespaces below it."""
+
     OBSERVE = "metrics"
+
+    AUDIT = "audit"
+    """Read what was done, and by whom."""
+
+    ADMINISTER = "administer"
+    """Everything about accounts and the registry as a whole."""
 
 
 class Origin(Struct, frozen=True):
@@ -35,6 +59,7 @@ class Scope(Struct, frozen=True):
     """Actions that a credential may be used for, in the repositories that a pattern names."""
 
     repositories: str
+    """A pattern (`entrepot.core.patterns`) for whole names; empty is the registry itself."""
     actions: frozenset[Action]
 
 
