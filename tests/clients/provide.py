@@ -29,6 +29,7 @@ PACKAGES: Final = {
     "docker": "docker.io",
     "docker-registry": "docker-registry",
     "dockerd": "docker.io",
+    "haproxy": "haproxy",
     "nginx": "nginx-light",
     "npm": "npm",
     "pg_ctl": "postgresql-15",
