@@ -113,9 +113,11 @@ def parse(payload: bytes, *, content_type: str | None) -> Manifest:
     """
     document = _decode(payload)
     media_type = _media_type(document, (content_type or "").partition(";")[0].strip().lower())
-    if media_type in INDEXES:
-        return _index(document, media_type)
-    return _image(document, media_type)
+    indexed = media_type in INDEXES
+    manifest = _index(document, media_type) if indexed else _image(document, media_type)
+    if "\0" in (manifest.artifact_type or ""):
+        raise ManifestInvalidError({"reason": "an artifact type has no NUL"})
+    return manifest
 
 
 def _decode(payload: bytes) -> _Document:

@@ -154,6 +154,8 @@ def test_unknown_fields_are_let_be() -> None:
         image_document(layers=[None]),
         image_document(subject={}),
         image_document(subject={**BLOB, "digest": "x"}),
+        image_document(artifactType="application/x\0"),
+        image_document(config={**BLOB, "mediaType": "application/x\0"}),
         image_document(annotations=[]),
         image_document(annotations={"a": 1}),
         image_document(manifests=[]),
