@@ -28,7 +28,7 @@ LEVELS: Mapping[str, int] = {
 }
 """`log.level` -> the standard library's level."""
 
-_QUIET_BELOW_DEBUG = ("alembic", "asyncio", "httpcore", "httpx")
+_QUIET_BELOW_DEBUG = ("alembic", "asyncio", "azure", "google", "httpcore", "httpx", "msal")
 """Libraries whose information is about themselves."""
 
 _TAKEN_OVER = ("_granian", "granian", "granian.access", *_QUIET_BELOW_DEBUG)
