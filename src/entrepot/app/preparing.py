@@ -6,6 +6,7 @@ from secrets import token_hex
 
 import structlog
 
+from entrepot.app.accounts import ensure_administrator
 from entrepot.app.stores import (
     about_storage,
     index_address,
@@ -30,7 +31,8 @@ _log = structlog.get_logger("entrepot.app")
 
 def prepare(config: Config) -> None:
     """Do what must be done once before any worker starts: bring the index to the present schema,
-    make sure of blobs that were not yet durable, and create a missing htpasswd file.
+    make sure of blobs that were not yet durable, and make a missing htpasswd file and the first
+    administrator.
 
     Raises:
         EntrepotError: the registry can't start, with what to do about it.
@@ -80,6 +82,7 @@ def _prepare_directory(config: Config) -> None:
 async def _recover(config: Config) -> None:
     async with opened(config) as (stores, tree):
         await upload_secret(stores)
+        await ensure_administrator(config, stores.index)
         for digest in await recover(stores, boot=_boot()):
             _log.error("blob was lost when the power went; push the image again", digest=digest)
         await begin_takeover(stores, Layout(tree), source=place(config))

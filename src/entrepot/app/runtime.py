@@ -15,6 +15,8 @@ from entrepot.api.http import Headers, Request
 from entrepot.api.links import Links
 from entrepot.api.origins import Origins
 from entrepot.api.routes import Router
+from entrepot.app.accounts import ensure_administrator
+from entrepot.app.authentication import Authentication, limited
 from entrepot.app.preparing import upload_secret
 from entrepot.app.stores import (
     THREADS,
@@ -32,9 +34,6 @@ from entrepot.db import Database
 from entrepot.db.address import IndexAddress
 from entrepot.db.opening import migrate_index, open_index
 from entrepot.health import HealthBoard
-from entrepot.identity import Authenticator
-from entrepot.identity.anonymous import Anonymous
-from entrepot.identity.htpasswd import Htpasswd
 from entrepot.services.imports import find_past, take_part
 from entrepot.services.layout import Layout
 from entrepot.services.maintenance import Upkeep
@@ -73,11 +72,11 @@ class _Runtime:
         self._health = health
         self._shared = shared
         self.metrics = Metrics(shared)
-        self.authenticator = _authenticator(config, self.metrics)
         self.access = None if config.log.accesslog.disabled else AccessLog(config.log)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="storage")
         self._temporary: Path | None = None
         self._index: Database | None = None
+        self._authentication: Authentication | None = None
         self._objects: ObjectDriver | None = None
         self._upkeep: asyncio.Task[None] | None = None
         self._takeover: asyncio.Task[None] | None = None
@@ -86,13 +85,14 @@ class _Runtime:
         """Open the stores in the running event loop."""
         config = self._config
         stores = await self._with_past(self._stores())
+        self._authentication = await self._authenticate(stores)
         secret = config.http.secret or await upload_secret(stores)
         uploads = Uploads(stores, key=secret.encode())
         if not config.storage.maintenance.readonly.enabled:
             self._upkeep = asyncio.create_task(self._upkeep_of(stores).run())
         limits = config.http.limits
         return Context(
-            authenticator=self.authenticator,
+            authenticator=limited(config, self._authentication.authenticator),
             origins=_origins(config),
             stores=stores,
             uploads=uploads,
@@ -109,7 +109,7 @@ class _Runtime:
                 catalog_page=config.catalog.maxentries,
                 tags_page=config.tags.maxtags,
             ),
-            rules=_manifest_rules(config),
+            rules=manifest_rules(config),
             accelerate=config.http.accelprefix if config.http.accel else None,
             health=self._health,
             metrics=self.metrics,
@@ -122,6 +122,8 @@ class _Runtime:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
+        if self._authentication is not None:
+            await self._authentication.stop()
         if self._index is not None:
             await self._index.close()
         if self._objects is not None:
@@ -131,9 +133,12 @@ class _Runtime:
         self._threads.shutdown()
         if self.access is not None:
             self.access.close()
-        if isinstance(self.authenticator, Htpasswd):
-            self.authenticator.close()
         self.metrics.close()
+
+    async def _authenticate(self, stores: Stores) -> Authentication:
+        if self._config.storage.driver == "inmemory":
+            await ensure_administrator(self._config, stores.index)
+        return Authentication(self._config, stores.index, self.metrics)
 
     def log_access(self, request: Request, status: int, seconds: float, sent: int) -> None:
         """Write a line of the access log, if there is one."""
@@ -208,15 +213,12 @@ class _Runtime:
         )
 
 
-def _authenticator(config: Config, metrics: Metrics) -> Authenticator:
-    htpasswd = config.auth.htpasswd
-    if htpasswd is None:
-        return Anonymous()
-    return Htpasswd(Path(htpasswd.path), realm=htpasswd.realm, metrics=metrics)
-
-
 def _origins(config: Config) -> Origins:
-    return Origins(config.http.trustedproxies)
+    certificate = config.auth.certificate
+    if certificate is None:
+        return Origins(config.http.trustedproxies)
+    headers = (certificate.header, certificate.verifiedheader)
+    return Origins(config.http.trustedproxies, certificate=headers)
 
 
 def _refused(config: Config) -> dict[Action, str]:
@@ -237,7 +239,8 @@ def _headers(config: Config) -> Headers:
     ]
 
 
-def _manifest_rules(config: Config) -> ManifestRules:
+def manifest_rules(config: Config) -> ManifestRules:
+    """Return what manifests must fulfil."""
     if config.validation.disabled:
         return ManifestRules()
     urls, indexes = config.validation.manifests.urls, config.validation.manifests.indexes

@@ -8,8 +8,10 @@ from urllib.parse import parse_qs, urlsplit
 from entrepot.config.errors import ConfigError, Notice, Origin, Problem
 from entrepot.config.nodes import printable
 from entrepot.config.schema import Config
+from entrepot.config.schema_auth import Certificate, Local
 from entrepot.config.schema_objects import MIB, AzureDriver, GcsDriver, S3Driver
 from entrepot.config.schema_storage import DRIVERS
+from entrepot.core.accounts import AccountError, check_user_name
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HOST_AND_PORT = r"(\[[0-9A-Fa-f:.%]+\]|[^\[\]:]*)(:[0-9]{1,5})?"
@@ -122,6 +124,47 @@ def _auth(config: Config) -> Iterator[tuple[str, str]]:
     given = [name for name in kinds if getattr(config.auth, name) is not None]
     if len(given) > 1:
         yield "auth", f"must provide exactly one type, found {', '.join(given)}"
+    auth = config.auth
+    ours = [name for name in ("local", "certificate") if getattr(auth, name) is not None]
+    for name in ("none", "silly"):
+        if ours and getattr(auth, name) is not None:
+            yield f"auth.{name}", f"can't stand beside {' and '.join(ours)}: remove one of them"
+    if ours and auth.htpasswd is not None and auth.htpasswd.administrators is None:
+        message = (
+            "administrators is missing: beside other users say who of the file may do everything; "
+            '["*"] is all of them, [] is nobody'
+        )
+        yield "auth.htpasswd", message
+    if auth.local is not None:
+        yield from _local(auth.local)
+    if auth.certificate is not None:
+        yield from _certificate(auth.certificate, config)
+    if auth.limits.maxdelay < auth.limits.delay:
+        yield "auth.limits.maxdelay", "expected at least as much as delay"
+
+
+def _local(local: Local) -> Iterator[tuple[str, str]]:
+    try:
+        check_user_name(local.admin.name)
+    except AccountError as error:
+        yield "auth.local.admin.name", str(error)
+    if local.admin.password and local.admin.passwordfile:
+        yield "auth.local.admin", "both password and passwordfile are given; remove one of them"
+
+
+def _certificate(certificate: Certificate, config: Config) -> Iterator[tuple[str, str]]:
+    if not config.http.trustedproxies:
+        yield (
+            "auth.certificate",
+            "needs http.trustedproxies: only a proxy that verifies them can say whose they are",
+        )
+    for key in ("header", "verifiedheader"):
+        if not _HEADER_NAME.fullmatch(getattr(certificate, key)):
+            yield f"auth.certificate.{key}", "not a name of a header"
+    try:
+        re.compile(certificate.pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        yield "auth.certificate.pattern", f"not a regular expression: {error}"
 
 
 def _database(config: Config) -> Iterator[tuple[str, str]]:

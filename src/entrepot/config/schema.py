@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Struct
 
 from entrepot.config.about import Duration, LogLevel, about
+from entrepot.config.schema_auth import AuthLimits, Certificate, Local, Secrets
 from entrepot.config.schema_foreign import (
     Compatibility,
     LogHook,
@@ -71,6 +72,16 @@ class Htpasswd(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             needs=True,
         ),
     ] = ""
+    administrators: Annotated[
+        tuple[str, ...] | None,
+        about(
+            "The users of the file who may do everything; `*` is all of them, which is the "
+            "default if there are no other users, as in registry:2."
+        ),
+    ] = None
+    groups: Annotated[
+        Mapping[str, tuple[str, ...]], about("Groups, each with the users of the file in it.")
+    ] = {}
 
 
 class NoAuth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -78,17 +89,27 @@ class NoAuth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Auth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who may use the registry. At most one of the keys is given."""
+    """Who may use the registry. Several ways stand beside each other; registry:2 has one."""
 
     none: Annotated[NoAuth | None, about("Everybody may do everything.")] = None
+    local: Annotated[Local | None, about("Users in the index.")] = None
     htpasswd: Annotated[Htpasswd | None, about("Users in an htpasswd file.")] = None
+    certificate: Annotated[
+        Certificate | None, about("Users by client certificates that a proxy has verified.")
+    ] = None
     silly: Annotated[SillyAuth | None, about("Accept any Authorization header.")] = None
     token: Annotated[TokenAuth | None, about("Bearer tokens of a token server.")] = None
+    secrets: Annotated[Secrets, about("Secrets of robots and personal access tokens.")] = Secrets()
+    limits: Annotated[AuthLimits, about("Against guessing and too many requests.")] = AuthLimits()
 
     @property
-    def type(self) -> Literal["none", "htpasswd"]:
-        """Which authenticator is configured."""
-        return "htpasswd" if self.htpasswd is not None else "none"
+    def type(self) -> Literal["none", "local", "htpasswd", "certificate"]:
+        """The first way that is configured; `none` if everybody may do everything."""
+        if self.local is not None:
+            return "local"
+        if self.htpasswd is not None:
+            return "htpasswd"
+        return "none" if self.certificate is None else "certificate"
 
 
 class StorageDriverCheck(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -9,6 +9,15 @@ from entrepot.core.access import Identity, Scope
 from entrepot.core.errors import EntrepotError
 
 ROBOT_PREFIX: Final = "robot$"
+
+LOCAL: Final = "local"
+ROBOT: Final = "robot"
+PERSONAL_TOKEN: Final = "personal-token"
+"""Words of `Identity.method` for those whom the index knows."""
+
+SECRET: Final = "secret"
+"""What `Identity.credential` begins with for a secret; a colon and its id follow."""
+
 _USER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
 _GROUP: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,254}")
 _ROBOT: Final = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
@@ -84,11 +93,11 @@ class Holder(Struct, frozen=True):
         """Return who this is to the rest of the registry."""
         return Identity(
             self.credential.owner,
-            "robot" if self.credential.kind == "robot" else "personal-token",
+            ROBOT if self.credential.kind == "robot" else PERSONAL_TOKEN,
             kind="robot" if self.credential.kind == "robot" else "user",
             groups=self.groups,
             administrator=self.administrator,
-            credential=f"secret:{self.credential.id}",
+            credential=f"{SECRET}:{self.credential.id}",
             scopes=self.credential.scopes,
         )
 

@@ -1,6 +1,7 @@
 """Questions about people: their accounts, their groups."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from entrepot.core.accounts import User
 from entrepot.db.engine import Reader, Row, Transaction, required
@@ -13,7 +14,7 @@ _COLUMNS = """
 _FIND = f"{_COLUMNS} WHERE u.name = :name ORDER BY g.name"
 _LIST = f"{_COLUMNS} ORDER BY u.name, g.name"
 _COUNT_ADMINISTRATORS = """
-    SELECT COUNT(*) FROM users WHERE administrator AND NOT disabled AND password IS NOT NULL
+    SELECT COUNT(*), COUNT(password) FROM users WHERE administrator AND NOT disabled
 """
 _ADD = """
     INSERT INTO users
@@ -38,6 +39,13 @@ _LEAVE = "DELETE FROM user_groups WHERE user_id = :id"
 _JOIN = "INSERT INTO user_groups (user_id, name) VALUES (:id, :name)"
 
 
+class Administrators(NamedTuple):
+    """How many there are, and how many of them have a password."""
+
+    all: int
+    passwords: int
+
+
 async def find_user(reader: Reader, name: str) -> User | None:
     """Return the user of this name with the groups, or None."""
     return next(iter(_users(await reader.fetch_all(_FIND, {"name": name}))), None)
@@ -48,9 +56,10 @@ async def list_users(reader: Reader) -> Sequence[User]:
     return _users(await reader.fetch_all(_LIST, {}))
 
 
-async def count_administrators(reader: Reader) -> int:
-    """Return how many administrators could log in with a password of ours."""
-    return int(required(await reader.fetch_one(_COUNT_ADMINISTRATORS, {}))[0])
+async def count_administrators(reader: Reader) -> Administrators:
+    """Return how many administrators there are that are not disabled."""
+    every, passwords = required(await reader.fetch_one(_COUNT_ADMINISTRATORS, {}))
+    return Administrators(every, passwords)
 
 
 async def add_user(transaction: Transaction, user: User) -> bool:

@@ -14,6 +14,7 @@ _COLUMNS = """
         LEFT JOIN users u ON u.id = c.user_id
 """
 _FIND = f"{_COLUMNS} WHERE c.fingerprint = :fingerprint"
+_FIND_BY_ID = f"{_COLUMNS} WHERE c.id = :id"
 _LIST = f"""
     {_COLUMNS} WHERE c.robot_id = :robot OR c.user_id = :user ORDER BY c.created_at, c.id
 """
@@ -41,7 +42,15 @@ _USE = """
 
 async def find_holder(reader: Reader, fingerprint: bytes) -> Holder | None:
     """Return whom a secret stands for, or None."""
-    row = await reader.fetch_one(_FIND, {"fingerprint": fingerprint})
+    return await _holder(reader, await reader.fetch_one(_FIND, {"fingerprint": fingerprint}))
+
+
+async def find_holder_by_id(reader: Reader, credential: int) -> Holder | None:
+    """Return whom the secret with an id stands for, or None."""
+    return await _holder(reader, await reader.fetch_one(_FIND_BY_ID, {"id": credential}))
+
+
+async def _holder(reader: Reader, row: Row | None) -> Holder | None:
     if row is None:
         return None
     credential = _credential(row)

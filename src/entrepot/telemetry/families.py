@@ -78,6 +78,12 @@ AUTHENTICATIONS = Family(
     "Requests by how their authentication ended",
     ("method", "outcome"),
 )
+LOCKS = Family(
+    "entrepot_auth_locks_total",
+    "counter",
+    "Times that failed logins locked an account or an address",
+    ("kind",),
+)
 UPLOADS_STARTED = Family("entrepot_uploads_started_total", "counter", "Uploads of blobs begun")
 UPLOADS_FINISHED = Family(
     "entrepot_uploads_finished_total",
@@ -106,6 +112,7 @@ FAMILIES = (
     STORAGE_ACTIONS,
     INDEX_COMMITS,
     AUTHENTICATIONS,
+    LOCKS,
     UPLOADS_STARTED,
     UPLOADS_FINISHED,
     BLOB_BYTES,

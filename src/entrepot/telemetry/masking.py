@@ -34,6 +34,7 @@ _SECRET_TEXT: tuple[tuple[re.Pattern[str], str], ...] = (
         ),
         rf"\1{MASK}",
     ),
+    (re.compile(r"\bentr_[a-z]{3}_[0-9A-Za-z]+"), MASK),
     (re.compile(r"\beyJ[\w-]{5,}\.[\w-]+(?:\.[\w-]*)?"), MASK),
     (
         re.compile(r"\b(password|passwd|secret|token)(\s*[=:]\s*)[^\s,;&\"']+", re.IGNORECASE),

@@ -16,6 +16,7 @@ from entrepot.telemetry.families import (
     IMPORTED,
     IN_FLIGHT,
     INDEX_COMMITS,
+    LOCKS,
     REQUEST_SECONDS,
     REQUEST_SIZE,
     REQUESTS,
@@ -99,6 +100,10 @@ class Metrics:
     def authentication(self, method: str, outcome: str) -> None:
         """Note how the authentication of a request ended; both words are ours, not a client's."""
         self._add(AUTHENTICATIONS, 1, method, outcome)
+
+    def login_locked(self, kind: Literal["account", "address"]) -> None:
+        """Note that failed logins locked an account or an address."""
+        self._add(LOCKS, 1, kind)
 
     def upload_started(self) -> None:
         """Note that an upload session was opened."""

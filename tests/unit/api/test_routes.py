@@ -121,7 +121,8 @@ def users(tmp_path: Path) -> str:
     """The `auth` section for one user, alice, with the password `wonderland`."""
     path = tmp_path / "htpasswd"
     write_users(path, b"alice:" + hash_of("wonderland"))
-    return f"auth: {{htpasswd: {{realm: test, path: {path}}}}}"
+    limits = "limits: {attempts: 1000, addressattempts: 1000}"
+    return f"auth: {{htpasswd: {{realm: test, path: {path}}}, {limits}}}"
 
 
 def test_every_route_with_an_action_asks_for_credentials(

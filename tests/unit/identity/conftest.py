@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from entrepot.identity.htpasswd import Htpasswd
+from entrepot.identity.passwords import Passwords
 from entrepot.telemetry import Metrics
 from tests.unit.identity.credentials import Clock, hash_of, write_users
 
@@ -29,12 +30,13 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def open_htpasswd(path: Path, metrics: Metrics, clock: Clock) -> Iterator[Callable[[], Htpasswd]]:
+def open_htpasswd(path: Path, metrics: Metrics, clock: Clock) -> Iterator[Callable[[], Passwords]]:
     """Make authenticators for the file at `path`, all ended after the test."""
-    made: list[Htpasswd] = []
+    made: list[Passwords] = []
 
-    def make() -> Htpasswd:
-        made.append(Htpasswd(path, realm="Registry", metrics=metrics, clock=clock))
+    def make() -> Passwords:
+        source = Htpasswd(path, clock=clock)
+        made.append(Passwords([source], realm="Registry", metrics=metrics, clock=clock))
         return made[-1]
 
     yield make

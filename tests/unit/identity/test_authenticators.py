@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from entrepot.core.errors import UnauthorizedError
 from entrepot.identity import Authenticator, Identity
 from entrepot.identity.anonymous import Anonymous
-from entrepot.identity.htpasswd import Htpasswd
+from entrepot.identity.passwords import Passwords
 from tests.unit.identity.credentials import ANYWHERE, basic
 
 
 @pytest.fixture(params=["anonymous", "htpasswd"])
 def authenticator(
-    request: pytest.FixtureRequest, open_htpasswd: Callable[[], Htpasswd]
+    request: pytest.FixtureRequest, open_htpasswd: Callable[[], Passwords]
 ) -> Authenticator:
     return Anonymous() if request.param == "anonymous" else open_htpasswd()
 

@@ -13,23 +13,25 @@ from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
 from entrepot.core.errors import TooManyRequestsError, UnauthorizedError
-from entrepot.identity import IdentityError
+from entrepot.identity import IdentityError, remembered
 from entrepot.identity import htpasswd as module
-from entrepot.identity.htpasswd import Htpasswd, matches, parse_basic
+from entrepot.identity.basic import basic_challenge, parse_basic
+from entrepot.identity.htpasswd import Htpasswd, matches
+from entrepot.identity.passwords import Passwords
 from entrepot.identity.users import Users
 from entrepot.telemetry import Metrics
 from tests.unit.identity.credentials import ANYWHERE, Clock, basic, hash_of, write_users
 
-Open = Callable[[], Htpasswd]
+Open = Callable[[], Passwords]
 GOOD = basic("alice", "wonderland")
 BAD = basic("alice", "looking-glass")
 
 
-def login(htpasswd: Htpasswd, header: str | None) -> str:
+def login(htpasswd: Passwords, header: str | None) -> str:
     return asyncio.run(htpasswd.authenticate(header, ANYWHERE)).name
 
 
-def refused(htpasswd: Htpasswd, header: str | None) -> bool:
+def refused(htpasswd: Passwords, header: str | None) -> bool:
     try:
         login(htpasswd, header)
     except UnauthorizedError:
@@ -109,13 +111,14 @@ def test_a_bounded_number_is_remembered(
     open_htpasswd: Open, monkeypatch: pytest.MonkeyPatch, runs: list[bytes]
 ) -> None:
     """The oldest are forgotten; what is kept can't be turned back into a password."""
-    monkeypatch.setattr(module, "_MOST_REMEMBERED", 2)
+    monkeypatch.setattr(remembered, "_MOST", 2)
     htpasswd = open_htpasswd()
     headers = [scheme + GOOD[5:] for scheme in ("Basic", "basic", "BASIC")]
     for header in headers:
         login(htpasswd, header)
-    assert len(htpasswd._remembered) == 2
-    assert not any(b"Basic" in mark or b"wonderland" in mark for mark in htpasswd._remembered)
+    known = htpasswd._remembered._known
+    assert len(known) == 2
+    assert not any(b"Basic" in mark or b"wonderland" in mark for mark in known)
     login(htpasswd, headers[2])
     assert len(runs) == 3
     login(htpasswd, headers[0])
@@ -136,11 +139,12 @@ def test_unknown_users_cost_as_much_as_known_ones(
     assert costs[::2] == costs[1::2]
 
 
-def test_a_decoy_lets_nobody_in(open_htpasswd: Open) -> None:
-    htpasswd = open_htpasswd()
+def test_a_decoy_lets_nobody_in(path: Path) -> None:
+    htpasswd = Htpasswd(path)
     decoy = htpasswd._decoy(b"nobody")
     assert not matches(b"", decoy)
     assert not matches(b"wonderland", decoy)
+    htpasswd.close()
 
 
 def test_the_same_credential_at_once_is_verified_once(
@@ -171,7 +175,7 @@ class Gate:
         monkeypatch.setattr("entrepot.identity.htpasswd.bcrypt.checkpw", checkpw)
 
 
-async def attempt(htpasswd: Htpasswd, header: str) -> str:
+async def attempt(htpasswd: Passwords, header: str) -> str:
     try:
         return (await htpasswd.authenticate(header, ANYWHERE)).name
     except UnauthorizedError:
@@ -310,10 +314,12 @@ def test_an_unchanged_file_is_not_read_again(
 ) -> None:
     htpasswd = open_htpasswd()
     login(htpasswd, GOOD)
-    users = htpasswd._users
+    (source,) = htpasswd._sources
+    assert isinstance(source, Htpasswd)
+    users = source._users
     clock.now += 5
     login(htpasswd, GOOD)
-    assert htpasswd._users is users
+    assert source._users is users
 
 
 def test_a_file_just_written_is_read_again(path: Path, open_htpasswd: Open, clock: Clock) -> None:
@@ -443,10 +449,8 @@ def test_a_header_that_is_too_long_costs_nothing(open_htpasswd: Open, runs: list
         ("", 'Basic realm=""'),
     ],
 )
-def test_challenge(path: Path, metrics: Metrics, realm: str, challenge: str) -> None:
-    htpasswd = Htpasswd(path, realm=realm, metrics=metrics)
-    assert htpasswd.challenge == challenge
-    htpasswd.close()
+def test_challenge(realm: str, challenge: str) -> None:
+    assert basic_challenge(realm) == challenge
 
 
 def test_no_password_is_logged(open_htpasswd: Open) -> None:
@@ -462,10 +466,10 @@ def test_no_password_is_logged(open_htpasswd: Open) -> None:
     assert "my-secret" not in str(logs)
 
 
-def test_a_file_that_can_not_be_used_at_start(tmp_path: Path, metrics: Metrics) -> None:
+def test_a_file_that_can_not_be_used_at_start(tmp_path: Path) -> None:
     with pytest.raises(IdentityError, match="can't be read"):
-        Htpasswd(tmp_path / "absent", realm="", metrics=metrics)
+        Htpasswd(tmp_path / "absent")
     (tmp_path / "plain").write_text("alice:secret\n")
     with pytest.raises(IdentityError, match="no usable line") as error:
-        Htpasswd(tmp_path / "plain", realm="", metrics=metrics)
+        Htpasswd(tmp_path / "plain")
     assert "secret" not in str(error.value)

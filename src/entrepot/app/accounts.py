@@ -1,0 +1,136 @@
+"""Accounts beside the workers: for the command line, and for the first start."""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from entrepot.app.stores import index_address, now, own_directory
+from entrepot.config import Config, ConfigError, Problem
+from entrepot.core.accounts import AccountError
+from entrepot.core.passwords import PasswordPolicy
+from entrepot.db import Database
+from entrepot.db.opening import migrate_index, open_index
+from entrepot.services.accounts import Accounts
+from entrepot.services.guarding import Lockouts
+from entrepot.services.robots import Lifetimes, Robots, Tokens
+from entrepot.telemetry import Revealed
+
+if TYPE_CHECKING:
+    from entrepot.identity.hashing import Argon2
+
+_log = structlog.get_logger("entrepot.app")
+
+
+@dataclass(frozen=True, slots=True)
+class AccountServices:
+    """What can be done about accounts."""
+
+    users: Accounts
+    robots: Robots
+    tokens: Tokens
+    lockouts: Lockouts
+
+
+@asynccontextmanager
+async def opened_accounts(config: Config) -> AsyncIterator[AccountServices]:
+    """The accounts of a registry, whether or not it runs.
+
+    Raises:
+        EntrepotError: its index can't be used.
+    """
+    if config.storage.driver == "inmemory":
+        raise AccountError("with storage in memory the accounts are in the memory of the server")
+    address = index_address(config)
+    directory = own_directory(config)
+    if address.is_file and directory is not None:
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise AccountError(f"{directory} can't be made: {error.strerror}") from error
+    migrate_index(address)
+    index = open_index(address)
+    try:
+        yield account_services(config, index)
+    finally:
+        await index.close()
+
+
+def account_services(config: Config, index: Database) -> AccountServices:
+    """Return what can be done about the accounts in an index."""
+    lifetimes = Lifetimes(overlap=config.auth.secrets.overlap, longest=config.auth.secrets.lifetime)
+    return AccountServices(
+        users=open_users(config, index),
+        robots=Robots(index, now=now, lifetimes=lifetimes),
+        tokens=Tokens(index, now=now, lifetimes=lifetimes),
+        lockouts=Lockouts(index, now=now),
+    )
+
+
+def open_users(config: Config, index: Database) -> Accounts:
+    """Return what can be done about users; argon2 is loaded when a password is hashed."""
+    local = config.auth.local
+    policy = PasswordPolicy() if local is None else PasswordPolicy(local.passwords.minlength)
+    return Accounts(
+        index, now=now, policy=policy, hash=lambda password: open_argon2(config).hash(password)
+    )
+
+
+def open_argon2(config: Config) -> "Argon2":
+    """Return what makes and checks the hashes of local users' passwords."""
+    from entrepot.identity.hashing import Argon2
+
+    local = config.auth.local
+    if local is None:
+        return Argon2()
+    return Argon2(
+        time_cost=local.argon2.timecost,
+        memory_cost=local.argon2.memorycost,
+        parallelism=local.argon2.parallelism,
+    )
+
+
+async def ensure_administrator(config: Config, index: Database) -> None:
+    """Make the first administrator if local users are configured and there is none.
+
+    Raises:
+        ConfigError: the configured name or password can't be used.
+    """
+    local = config.auth.local
+    if local is None:
+        return
+    made = ""
+
+    def password() -> str:
+        nonlocal made
+        if local.admin.password:
+            return local.admin.password
+        if local.admin.passwordfile:
+            return _read(Path(local.admin.passwordfile))
+        made = secrets.token_urlsafe(24)
+        return made
+
+    try:
+        fresh = await open_users(config, index).ensure_administrator(local.admin.name, password)
+    except AccountError as error:
+        raise ConfigError([Problem(f"auth.local.admin: {error}")]) from error
+    if fresh and made:
+        _log.warning(
+            "the first administrator was made; the password is shown this once",
+            user=local.admin.name,
+            password=Revealed(made),
+        )
+    elif fresh:
+        _log.info("the first administrator was made", user=local.admin.name)
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8") as file:
+            return file.readline(4096).rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([Problem(f"auth.local.admin.passwordfile: {path}: {error}")]) from error

@@ -1,0 +1,141 @@
+"""Who may log in, for one process: the sources that are configured, in their order."""
+
+import asyncio
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from entrepot.app.accounts import open_argon2, open_users
+from entrepot.app.stores import now
+from entrepot.config import Config
+from entrepot.core.guarding import Rule
+from entrepot.db import Database
+from entrepot.db.accounts import find_user
+from entrepot.db.credentials import find_holder, find_holder_by_id
+from entrepot.db.revision import find_revision
+from entrepot.identity import Authenticator
+from entrepot.identity.anonymous import Anonymous
+from entrepot.identity.directory import Directory, Rows
+from entrepot.identity.guard import Guard, Tally
+from entrepot.identity.htpasswd import Htpasswd, Roles
+from entrepot.identity.passwords import Passwords
+from entrepot.identity.rates import RateLimited
+from entrepot.identity.secrets import Secrets
+from entrepot.identity.several import Several
+from entrepot.identity.sources import Source
+from entrepot.services.guarding import Lockouts
+from entrepot.services.uses import Uses
+from entrepot.telemetry import Metrics
+
+
+class Authentication:
+    """What tells who is calling, and what it needs in the background.
+
+    `authenticator` knows names, passwords, secrets and certificates; `directory` the accounts in
+    the index, None where everybody may do everything.
+    """
+
+    def __init__(self, config: Config, index: Database, metrics: Metrics) -> None:
+        self._config = config
+        self._index = index
+        self._metrics = metrics
+        self._uses = Uses(index)
+        self._passwords: Passwords | None = None
+        self.directory: Directory | None = None
+        self.authenticator: Authenticator = Anonymous()
+        self._tasks: list[asyncio.Task[None]] = []
+        if config.auth.type != "none":
+            self.directory = self._open_directory()
+            self.authenticator = self._open(self.directory)
+            self._tasks = [
+                asyncio.create_task(self.directory.run()),
+                asyncio.create_task(self._uses.run()),
+            ]
+
+    async def stop(self) -> None:
+        """End what runs in the background, and write down what it gathered."""
+        for task in self._tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        if self._tasks:
+            await self._uses.write()
+        if self._passwords is not None:
+            self._passwords.close()
+
+    def _open_directory(self) -> Directory:
+        index = self._index
+        rows = Rows(
+            user=partial(find_user, index),
+            holder=partial(find_holder, index),
+            credential=partial(find_holder_by_id, index),
+            revision=partial(find_revision, index),
+        )
+        return Directory(rows, passwords=self._config.auth.local is not None, now=now)
+
+    def _open(self, directory: Directory) -> Authenticator:
+        auth = self._config.auth
+        self._passwords = Passwords(
+            list(self._sources(directory)),
+            realm=_realm(self._config),
+            metrics=self._metrics,
+            guard=self._guard(),
+            secrets=Secrets(directory, now=now, used=self._uses.note),
+        )
+        authenticator: Authenticator = self._passwords
+        if auth.certificate is not None:
+            from entrepot.identity.certificates import Certificates
+
+            certificates = Certificates(
+                field=auth.certificate.field,
+                pattern=auth.certificate.pattern,
+                adopt=directory.adopt,
+                metrics=self._metrics,
+            )
+            authenticator = Several([self._passwords, certificates])
+        return authenticator
+
+    def _sources(self, directory: Directory) -> list[Source]:
+        auth = self._config.auth
+        found: list[Source] = []
+        if auth.local is not None:
+            from entrepot.identity.local import Local
+
+            rehash = open_users(self._config, self._index).rehash
+            found.append(Local(directory, open_argon2(self._config), rehash=rehash))
+        if auth.htpasswd is not None:
+            everybody = ("*",) if auth.htpasswd.administrators is None else ()
+            roles = Roles(auth.htpasswd.administrators or everybody, auth.htpasswd.groups)
+            found.append(Htpasswd(Path(auth.htpasswd.path), roles=roles, adopt=directory.adopt))
+        return found
+
+    def _guard(self) -> Guard:
+        limits = self._config.auth.limits
+        lockouts = Lockouts(self._index, now=now)
+
+        def rule(attempts: int) -> Rule:
+            return Rule(attempts, limits.delay, limits.maxdelay, limits.memory)
+
+        return Guard(
+            Tally(find=lockouts.find, add=lockouts.add, clear=lockouts.clear),
+            account=rule(limits.attempts),
+            address=rule(limits.addressattempts),
+            now=now,
+            metrics=self._metrics,
+        )
+
+
+def limited(config: Config, authenticator: Authenticator) -> Authenticator:
+    """Return an authenticator that lets only so many requests of one identity through, if that is
+    configured.
+    """
+    limits = config.auth.limits
+    if not limits.requests:
+        return authenticator
+    return RateLimited(authenticator, rate=limits.requests, burst=limits.burst)
+
+
+def _realm(config: Config) -> str:
+    if config.auth.local is not None:
+        return config.auth.local.realm
+    return config.auth.htpasswd.realm if config.auth.htpasswd is not None else "Entrepot"

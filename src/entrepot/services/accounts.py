@@ -1,0 +1,248 @@
+"""People: who there is, with which password, in which groups."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from entrepot.core.accounts import (
+    AccountError,
+    AccountUnknownError,
+    User,
+    check_group_name,
+    check_user_name,
+)
+from entrepot.core.passwords import PasswordPolicy
+from entrepot.db.accounts import (
+    add_user,
+    change_user,
+    count_administrators,
+    find_user,
+    list_users,
+    rehash_password,
+    remove_user,
+    set_password,
+)
+from entrepot.db.engine import Database, Transaction
+from entrepot.db.revision import bump_revision
+from entrepot.services import audit
+
+Change = Callable[[Transaction], Awaitable[None]]
+
+
+class Accounts:
+    """Every change counts on every process and node a second later or so, and is recorded with
+    `by`, whoever makes it. `hash` makes a slow hash of a password; it is called in a thread.
+    """
+
+    def __init__(
+        self,
+        index: Database,
+        *,
+        now: Callable[[], int],
+        policy: PasswordPolicy,
+        hash: Callable[[str], str],  # noqa: A002 - there is no better word
+    ) -> None:
+        self._index = index
+        self._now = now
+        self._policy = policy
+        self._hash = hash
+
+    async def list(self) -> Sequence[User]:
+        """Return everybody by name."""
+        return await list_users(self._index)
+
+    async def find(self, name: str) -> User:
+        """Return a user. Raises AccountUnknownError."""
+        return _known(await find_user(self._index, name), name)
+
+    async def create(
+        self,
+        name: str,
+        *,
+        password: str | None,
+        by: str,
+        administrator: bool = False,
+        groups: Sequence[str] = (),
+        description: str = "",
+    ) -> User:
+        """Make a user; without a password for somebody whom another source knows.
+
+        Raises:
+            AccountError: the name is taken or not allowed, or the password too easy.
+        """
+        now = self._now()
+        user = User(
+            id=0,
+            name=check_user_name(name),
+            password=await self._hashed(name, password),
+            administrator=administrator,
+            disabled=False,
+            description=description,
+            created_at=now,
+            password_changed_at=now,
+            groups=_groups(groups),
+        )
+
+        async def work(transaction: Transaction) -> None:
+            await bump_revision(transaction)
+            if not await add_user(transaction, user):
+                raise AccountError(f"there is a user {name} already")
+
+        await self._index.write(work)
+        audit.record("user.create", by=by, user=name, administrator=administrator)
+        return await self.find(name)
+
+    async def change(
+        self,
+        name: str,
+        *,
+        by: str,
+        administrator: bool | None = None,
+        disabled: bool | None = None,
+        description: str | None = None,
+        join: Sequence[str] = (),
+        leave: Sequence[str] = (),
+    ) -> User:
+        """Change what is given.
+
+        Raises:
+            AccountUnknownError: there is no such user.
+            AccountError: a group's name is not allowed, or no administrator would be left.
+        """
+        joined = _groups(join)
+        given: dict[str, object] = {
+            "administrator": administrator,
+            "disabled": disabled,
+            "description": description,
+        }
+        changes = {key: value for key, value in given.items() if value is not None}
+
+        async def work(transaction: Transaction) -> None:
+            user = _known(await find_user(transaction, name), name)
+            groups = sorted({*user.groups, *joined} - set(leave))
+            changed = msgspec.structs.replace(user, groups=tuple(groups), **changes)
+            await change_user(transaction, changed)
+
+        await self._write(work)
+        audit.record("user.change", by=by, user=name, join=join, leave=leave, changes=changes)
+        return await self.find(name)
+
+    async def set_password(self, name: str, password: str | None, *, by: str) -> None:
+        """Give a user another password, or none; the old one counts no more.
+
+        Raises:
+            AccountUnknownError: there is no such user.
+            AccountError: the password is too easy, or no administrator would be left.
+        """
+        hashed = await self._hashed(name, password)
+
+        async def work(transaction: Transaction) -> None:
+            user = _known(await find_user(transaction, name), name)
+            await set_password(transaction, user.id, password=hashed, now=self._now())
+
+        await self._write(work)
+        audit.record("user.passwd", by=by, user=name)
+
+    async def delete(self, name: str, *, by: str) -> None:
+        """Remove a user with the personal access tokens.
+
+        Raises:
+            AccountUnknownError: there is no such user.
+            AccountError: no administrator would be left.
+        """
+
+        async def work(transaction: Transaction) -> None:
+            user = _known(await find_user(transaction, name), name)
+            await remove_user(transaction, user.id)
+
+        await self._write(work)
+        audit.record("user.delete", by=by, user=name)
+
+    async def ensure_administrator(self, name: str, password: Callable[[], str]) -> bool:
+        """Make the first administrator unless there is one; return whether that was so. Of several
+        processes that try, one succeeds.
+
+        Raises:
+            AccountError: the name is not allowed or taken, or the password too easy.
+        """
+        if any(user.administrator for user in await self.list()):
+            return False
+        await self.create(name, password=password(), by="the first start", administrator=True)
+        return True
+
+    async def recover(self, name: str, password: str, *, by: str) -> None:
+        """Make sure that `name` is an administrator who can log in with `password`, whatever was
+        before.
+
+        Raises:
+            AccountError: the name is not allowed, or the password too easy.
+        """
+        hashed = await self._hashed(check_user_name(name), password)
+        now = self._now()
+
+        async def work(transaction: Transaction) -> None:
+            await bump_revision(transaction)
+            new = User(
+                id=0,
+                name=name,
+                password=hashed,
+                administrator=True,
+                disabled=False,
+                description="",
+                created_at=now,
+                password_changed_at=now,
+            )
+            if await add_user(transaction, new):
+                return
+            user = _known(await find_user(transaction, name), name)
+            await change_user(
+                transaction, msgspec.structs.replace(user, administrator=True, disabled=False)
+            )
+            await set_password(transaction, user.id, password=hashed, now=now)
+
+        await self._index.write(work)
+        audit.record("admin.recover", by=by, user=name)
+
+    async def rehash(self, user: User, hashed: str) -> None:
+        """Keep another hash of the same password."""
+
+        async def work(transaction: Transaction) -> None:
+            await rehash_password(transaction, user, password=hashed)
+
+        await self._index.write_lazily(work)
+
+    async def _hashed(self, name: str, password: str | None) -> str | None:
+        if password is None:
+            return None
+        self._policy.check(password, name=name)
+        return await asyncio.to_thread(self._hash, password)
+
+    async def _write(self, change: Change) -> None:
+        """Carry a change out, unless it takes the last administrator away who can log in.
+
+        The revision is written first, so that on PostgreSQL changes wait for each other.
+        """
+
+        async def work(transaction: Transaction) -> None:
+            await bump_revision(transaction)
+            before = await count_administrators(transaction)
+            await change(transaction)
+            after = await count_administrators(transaction)
+            if (before.passwords and not after.passwords) or (before.all and not after.all):
+                raise AccountError(
+                    "this would take away the last administrator; make another one first with "
+                    "`entrepot user create NAME --administrator`"
+                )
+
+        await self._index.write(work)
+
+
+def _known(user: User | None, name: str) -> User:
+    if user is None:
+        raise AccountUnknownError(f"there is no user {name}")
+    return user
+
+
+def _groups(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(sorted({check_group_name(name) for name in names}))

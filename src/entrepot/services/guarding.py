@@ -1,0 +1,84 @@
+"""Failed logins, where every process and node sees them: in the index, written without waiting."""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from entrepot.core.guarding import FailureKind, Failures, Rule, after_failure
+from entrepot.db.engine import Database, Transaction
+from entrepot.db.guarding import (
+    find_failures,
+    forget_failures,
+    list_failures,
+    remove_all_failures,
+    remove_failures,
+    write_failures,
+)
+from entrepot.services import audit
+
+_FORGET_AFTER: Final = 7 * 24 * 3600 * 1_000_000
+
+Blamed = Sequence[tuple[tuple[FailureKind, str], Rule]]
+
+
+class Lockouts:
+    """Counts failed logins; `now` is in microseconds since 1970."""
+
+    def __init__(self, index: Database, *, now: Callable[[], int]) -> None:
+        self._index = index
+        self._now = now
+
+    async def find(self, kind: FailureKind, subject: str) -> Failures | None:
+        """Return what is known of an account or address, or None."""
+        return await find_failures(self._index, kind, subject)
+
+    async def add(self, blamed: Blamed) -> list[Failures]:
+        """Note one more failure of each of some accounts and addresses, by their rules."""
+        now = self._now()
+
+        async def work(transaction: Transaction) -> list[Failures]:
+            await forget_failures(transaction, before=now - _FORGET_AFTER)
+            written = []
+            for (kind, subject), rule in blamed:
+                known = await find_failures(transaction, kind, subject)
+                failures = after_failure(rule, known, kind=kind, subject=subject, now=now)
+                await write_failures(transaction, failures)
+                written.append(failures)
+            return written
+
+        return await self._index.write_lazily(work)
+
+    async def clear(self, kind: FailureKind, subject: str) -> None:
+        """Forget the failures of an account or address."""
+
+        async def work(transaction: Transaction) -> None:
+            await remove_failures(transaction, kind, subject)
+
+        await self._index.write_lazily(work)
+
+    async def list(self) -> Sequence[Failures]:
+        """Return all that is known, the longest locked first."""
+        return await list_failures(self._index)
+
+    async def lift(self, subject: str, *, by: str) -> bool:
+        """Forget the failures of an account or address of this name; return whether there were
+        any.
+        """
+
+        async def work(transaction: Transaction) -> bool:
+            account = await remove_failures(transaction, "account", subject)
+            return await remove_failures(transaction, "address", subject) or account
+
+        lifted = await self._index.write(work)
+        if lifted:
+            audit.record("user.unlock", by=by, subject=subject)
+        return lifted
+
+    async def lift_all(self, *, by: str) -> int:
+        """Forget all failures; return of how many accounts and addresses."""
+
+        async def work(transaction: Transaction) -> int:
+            return await remove_all_failures(transaction)
+
+        lifted = await self._index.write(work)
+        audit.record("user.unlock", by=by, subject="*", count=lifted)
+        return lifted
