@@ -88,8 +88,8 @@ namespaces = Table(
     metadata,
     _id(),
     Column("parent_id", BigId, ForeignKey("namespaces.id", ondelete="RESTRICT")),
-    Column("name", Text, nullable=False, unique=True),
-    Column("visibility", Text, nullable=False, server_default="private"),
+    Column("name", Name, nullable=False, unique=True),
+    Column("visibility", Text),
     Column("description", Text, nullable=False, server_default=""),
     Column("created_at", BigInteger, nullable=False),
 )
@@ -279,11 +279,21 @@ grants = Table(
     Column("role", Text, nullable=False),
     Column("effect", Text, nullable=False, server_default="allow"),
     Column("repository_pattern", Text, nullable=False, server_default="**"),
-    Column("tag_pattern", Text, nullable=False, server_default="**"),
+    Column("tag_pattern", Text, nullable=False, server_default="*"),
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
     Index(None, "subject_kind", "subject"),
     Index(None, "namespace_id"),
+    Index(None, "role"),
+)
+
+roles = Table(
+    "roles",
+    metadata,
+    Column("name", Name, primary_key=True),
+    Column("actions", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 quotas = Table(

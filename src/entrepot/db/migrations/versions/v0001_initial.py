@@ -114,8 +114,8 @@ def _namespaces() -> None:
         "namespaces",
         sa.Column("id", BIG_ID, autoincrement=True, nullable=False),
         sa.Column("parent_id", BIG_ID, nullable=True),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("visibility", sa.Text(), server_default="private", nullable=False),
+        sa.Column("name", NAME, nullable=False),
+        sa.Column("visibility", sa.Text(), nullable=True),
         sa.Column("description", sa.Text(), server_default="", nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
@@ -149,7 +149,7 @@ def _grants() -> None:
         sa.Column("role", sa.Text(), nullable=False),
         sa.Column("effect", sa.Text(), server_default="allow", nullable=False),
         sa.Column("repository_pattern", sa.Text(), server_default="**", nullable=False),
-        sa.Column("tag_pattern", sa.Text(), server_default="**", nullable=False),
+        sa.Column("tag_pattern", sa.Text(), server_default="*", nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(
@@ -163,6 +163,15 @@ def _grants() -> None:
     op.create_index(op.f("ix_grants_namespace_id"), "grants", ["namespace_id"], unique=False)
     op.create_index(
         op.f("ix_grants_subject_kind_subject"), "grants", ["subject_kind", "subject"], unique=False
+    )
+    op.create_index(op.f("ix_grants_role"), "grants", ["role"], unique=False)
+    op.create_table(
+        "roles",
+        sa.Column("name", NAME, nullable=False),
+        sa.Column("actions", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_roles")),
+        sqlite_with_rowid=False,
     )
 
 

@@ -1,0 +1,283 @@
+"""Who may do what, asked of the index as seldom as possible.
+
+What was read is kept until the permission revision has grown, which every process looks at when it
+is asked, at most every two seconds. So a right that was taken away counts no more than that later,
+everywhere; and if nobody can say what the revision is, nobody is let in.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from entrepot.core.access import Action, Identity
+from entrepot.core.areas import EVERYWHERE, Area, areas_of
+from entrepot.core.decision import (
+    Decision,
+    Grant,
+    Policy,
+    SubjectKind,
+    Target,
+    decide,
+    in_scope,
+    prefixes,
+)
+from entrepot.db import Reader
+from entrepot.db.grants import list_grants_of, list_roles
+from entrepot.db.namespaces import list_namespaces
+from entrepot.db.revision import find_revision
+
+LOOK_EVERY: Final = 2_000_000
+"""Microseconds for which the permission revision is believed."""
+
+_MOST_DECISIONS: Final = 16_384
+_MOST_GRANTS: Final = 50_000
+"""When more are kept in memory, all are dropped, and read again as they are needed."""
+
+_FOREVER: Final = 2**63 - 1
+_OPEN: Final = Decision(allowed=True, reason="access control is off")
+
+GrantsByNamespace = dict[str, list[Grant]]
+
+
+class AccessRules(Struct, frozen=True):
+    """What the configuration says about access. Without `enabled` everybody may do everything that
+    their credential is for.
+    """
+
+    enabled: bool = False
+    administrators: frozenset[str] = frozenset()
+    administrator_groups: frozenset[str] = frozenset()
+    mappings: tuple[Grant, ...] = ()
+
+    def is_administrator(self, identity: Identity) -> bool:
+        """Whether the configuration makes somebody an administrator."""
+        named = identity.kind == "user" and identity.name in self.administrators
+        return named or not self.administrator_groups.isdisjoint(identity.groups)
+
+
+class View:
+    """What one identity may do, as of one permission revision."""
+
+    def __init__(
+        self, identity: Identity, policy: Policy, grants: Sequence[GrantsByNamespace]
+    ) -> None:
+        self.identity = identity
+        self._policy = policy
+        self._grants = grants
+        self.known: dict[tuple[Action, str, bool, str | None], tuple[Decision, int]] = {}
+        """What was decided, and until when it holds."""
+
+    def decide(self, action: Action, target: Target, *, now: int) -> tuple[Decision, int]:
+        """Return the decision, and until when it holds as far as grants end by themselves."""
+        grants = [grant for grant in self.grants_on(target) if grant.is_live(now)]
+        decision = decide(
+            self.identity, action, target, policy=self._policy, grants=grants, now=now
+        )
+        ends = [grant.expires_at for grant in grants if grant.expires_at is not None]
+        return decision, min(ends, default=_FOREVER)
+
+    def grants_on(self, target: Target) -> list[Grant]:
+        """Return the grants in the namespaces of a target."""
+        found: list[Grant] = []
+        for prefix in prefixes(target.name):
+            for grants in self._grants:
+                found += grants.get(prefix, ())
+        return found
+
+    def areas(self, action: Action) -> Sequence[Area]:
+        """Return where there may be repositories to pull or list."""
+        grants = (grant for groups in self._grants for found in groups.values() for grant in found)
+        return areas_of(self.identity, action, policy=self._policy, grants=grants)
+
+
+class Access:
+    """Decides for one process. Times are microseconds since 1970."""
+
+    def __init__(
+        self, index: Reader, *, now: Callable[[], int], rules: AccessRules | None = None
+    ) -> None:
+        self.rules = rules or AccessRules()
+        self._index = index
+        self._now = now
+        self.revision = -1
+        """The permission revision as it was when last looked at; -1 before the first look."""
+        self._fresh_until = 0
+        self._looking: asyncio.Task[None] | None = None
+        self._mapped = _by_subject(self.rules.mappings)
+        self._forget()
+
+    @property
+    def enabled(self) -> bool:
+        """Whether anybody needs rights."""
+        return self.rules.enabled
+
+    def changed(self) -> None:
+        """Note that this process has changed accounts or rights: the next decision knows."""
+        self._fresh_until = 0
+
+    async def refresh(self) -> None:
+        """Make sure that `revision` is at most two seconds old.
+
+        Raises:
+            DatabaseError: the index doesn't say.
+        """
+        if self._now() < self._fresh_until:
+            return
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look())
+        await asyncio.shield(self._looking)
+
+    async def decide(
+        self,
+        identity: Identity,
+        action: Action,
+        *,
+        repository: str | None = None,
+        namespace: str = "",
+        tag: str | None = None,
+    ) -> Decision:
+        """Decide whether `identity` may do `action` on a repository, on a tag of it, or, without
+        one, on a namespace, of which the empty one is the root and the registry as a whole.
+        """
+        if not self.rules.enabled:
+            return self._decide_openly(identity, action, repository, namespace)
+        now = self._now()
+        if now >= self._fresh_until:
+            await self.refresh()
+        name = namespace if repository is None else repository
+        view = self._views.get(identity) or await self.view(identity)
+        key = (action, name, repository is not None, tag)
+        found = view.known.get(key)
+        if found is None or now >= found[1]:
+            found = view.decide(action, Target(name, repository is not None, tag), now=now)
+            self._keep(view, key, found)
+        return found[0]
+
+    async def permitted(
+        self, identity: Identity, repository: str, actions: Iterable[Action]
+    ) -> frozenset[Action]:
+        """Return those of `actions` that `identity` may do on a repository, whatever the tag."""
+        allowed = {
+            action
+            for action in actions
+            if (await self.decide(identity, action, repository=repository)).allowed
+        }
+        return frozenset(allowed)
+
+    async def explain(
+        self,
+        identity: Identity,
+        action: Action,
+        *,
+        repository: str | None = None,
+        namespace: str = "",
+        tag: str | None = None,
+    ) -> tuple[Decision, list[Grant]]:
+        """Return the decision, and every grant of the identity that was looked at."""
+        decision = await self.decide(
+            identity, action, repository=repository, namespace=namespace, tag=tag
+        )
+        if not self.rules.enabled:
+            return decision, []
+        name = namespace if repository is None else repository
+        target = Target(name, repository is not None, tag)
+        return decision, (await self.view(identity)).grants_on(target)
+
+    async def areas(self, identity: Identity, action: Action) -> Sequence[Area]:
+        """Return the areas outside which `identity` may pull or list nothing."""
+        if not self.rules.enabled:
+            return EVERYWHERE
+        await self.refresh()
+        return (await self.view(identity)).areas(action)
+
+    async def view(self, identity: Identity) -> View:
+        """Return what is known of an identity's rights, read from the index if need be."""
+        view = self._views.get(identity)
+        if view is not None:
+            return view
+        views, subjects = self._views, self._subjects  # they may be replaced while we read
+        policy = await self._find_policy()
+        grants = []
+        kinds: list[tuple[SubjectKind, str]] = [("group", name) for name in identity.groups]
+        if identity.kind != "anonymous" and identity.name:
+            kinds.append((identity.kind, identity.name))
+        for kind, name in kinds:
+            if (kind, name) not in subjects:
+                subjects[kind, name] = await self._find_grants(kind, name)
+            grants.append(subjects[kind, name])
+        known = identity
+        if self.rules.is_administrator(identity):
+            known = msgspec.structs.replace(identity, administrator=True)
+        view = View(known, policy, [found for found in grants if found])
+        views[identity] = view
+        return view
+
+    # Inside -------------------------------------------------------------------------------------
+
+    def _decide_openly(
+        self, identity: Identity, action: Action, repository: str | None, namespace: str
+    ) -> Decision:
+        if identity.scopes is None:
+            return _OPEN
+        target = Target(namespace if repository is None else repository, repository is not None)
+        if in_scope(identity.scopes, action, target):
+            return _OPEN
+        reason = f"the credential is not for {action.value} in {target}"
+        return Decision(allowed=False, reason=reason, limited=True)
+
+    async def _look(self) -> None:
+        try:
+            now = self._now()
+            revision = await find_revision(self._index)
+            if revision != self.revision:
+                self.revision = revision
+                self._forget()
+            self._fresh_until = now + LOOK_EVERY
+        finally:
+            self._looking = None
+
+    def _forget(self) -> None:
+        self._policy: Policy | None = None
+        self._views: dict[Identity, View] = {}
+        self._subjects: dict[tuple[SubjectKind, str], GrantsByNamespace] = {}
+        self._decisions = 0
+        self._grants = 0
+
+    def _keep(
+        self, view: View, key: tuple[Action, str, bool, str | None], found: tuple[Decision, int]
+    ) -> None:
+        if self._decisions >= _MOST_DECISIONS or self._grants > _MOST_GRANTS:
+            policy = self._policy
+            self._forget()
+            self._policy = policy
+            view.known.clear()
+        self._decisions += 1
+        view.known[key] = found
+
+    async def _find_policy(self) -> Policy:
+        if self._policy is not None:
+            return self._policy
+        views = self._views
+        namespaces = {entry.name: entry for entry in await list_namespaces(self._index)}
+        policy = Policy(namespaces, await list_roles(self._index))
+        if views is self._views:
+            self._policy = policy
+        return policy
+
+    async def _find_grants(self, kind: SubjectKind, name: str) -> GrantsByNamespace:
+        grants = await list_grants_of(self._index, kind, name, now=self._now())
+        self._grants += len(grants)
+        by_namespace: GrantsByNamespace = {}
+        for grant in [*grants, *self._mapped.get((kind, name), ())]:
+            by_namespace.setdefault(grant.namespace, []).append(grant)
+        return by_namespace
+
+
+def _by_subject(grants: Iterable[Grant]) -> dict[tuple[SubjectKind, str], list[Grant]]:
+    found: dict[tuple[SubjectKind, str], list[Grant]] = {}
+    for grant in grants:
+        found.setdefault((grant.subject_kind, grant.subject), []).append(grant)
+    return found
