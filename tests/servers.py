@@ -6,6 +6,8 @@ with start_registry(tmp_path / "registry", config={"log": {"level": "debug"}}) a
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import http.client
 import os
 import random
@@ -17,11 +19,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Final
 
+import asyncpg
 import yaml
 
 Config = dict[str, Any]
@@ -36,6 +40,11 @@ _TEST_PORTS: Final = range(20000, 32000)
 """Below the ports that the kernel gives to clients: no connection takes one before we use it."""
 
 _OWN_DRIVERS: Final = frozenset({"inmemory", "memory", "s3", "gcs", "azure"})
+
+
+_POSTGRES: Final = os.environ.get("ENTREPOT_TEST_POSTGRES", "")
+"""`postgresql://user:password@host:port` of a server: every registry that says nothing else then
+has its index in a database there, so that any test may be tried on it."""
 
 
 class RegistryStartError(Exception):
@@ -89,6 +98,21 @@ def default_config(root: Path, *, port: int, workers: int) -> Config:
         "storage": {"filesystem": {"rootdirectory": str(root)}},
         "http": {"addr": f"127.0.0.1:{port}", "workers": workers, "draintimeout": "5s"},
     }
+
+
+def _database_of(root: Path) -> str:
+    """The URL of the database that belongs to a directory; made if there is none yet."""
+    name = f"root_{hashlib.sha256(bytes(root)).hexdigest()[:16]}"
+
+    async def make() -> None:
+        connection = await asyncpg.connect(f"{_POSTGRES}/postgres")
+        with suppress(asyncpg.DuplicateDatabaseError):
+            await connection.execute(f"CREATE DATABASE {name}")
+        await connection.close()
+
+    with ThreadPoolExecutor(1) as thread:  # the caller may have a loop that runs
+        thread.submit(asyncio.run, make()).result()
+    return f"{_POSTGRES}/{name}"
 
 
 class Registry:
@@ -226,6 +250,8 @@ def start_registry(
     root.parent.mkdir(parents=True, exist_ok=True)
     port = free_port()
     full = merged(default_config(root, port=port, workers=workers), config or {})
+    if _POSTGRES and "inmemory" not in full["storage"]:
+        full = merged({"database": {"url": _database_of(root)}}, full)
     if _OWN_DRIVERS & set((config or {}).get("storage", {})):
         del full["storage"]["filesystem"]
     addr = str(full["http"]["addr"])
