@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from bench import cluster, lifecycle, pulls, pushes
+from bench import cluster, lifecycle, pulls, pushes, takeover
 from bench.measure import Sample
 from bench.servers import (
     LIMIT,
@@ -159,6 +159,14 @@ WORKLOADS = (
         "start",
         (OURS,),
         lifecycle.measure_start,
+        stage="alone",
+    ),
+    Workload(
+        "import",
+        "takeover of 20,000 manifests of registry:2, and manifest GET meanwhile",
+        "manifest",
+        (OURS,),
+        takeover.measure_import,
         stage="alone",
     ),
     Workload(

@@ -5,7 +5,6 @@ What is taken over at the start of a server needs nothing of this.
 
 import asyncio
 import hashlib
-import os
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -198,10 +197,7 @@ def export(config: Config) -> Exported:
 
 async def _export(config: Config) -> Exported:
     async with opened(config) as (stores, tree):
-        done = await export_layout(stores, Layout(tree))
-        if done.written and isinstance(tree, DirectoryTree):
-            os.sync()
-        return done
+        return await export_layout(stores, Layout(tree))
 
 
 def imports(config: Config) -> list[tuple[Import, Progress]]:

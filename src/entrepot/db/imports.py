@@ -14,6 +14,11 @@ _BEGIN = """
         phase = excluded.phase, position = '', started_at = excluded.started_at, finished_at = NULL,
         lease_owner = NULL, lease_expires_at = NULL
 """
+_BEGIN_FIRST = """
+    INSERT INTO imports (source, in_place, verify, phase, position, started_at)
+    VALUES (:source, :in_place, :verify, :phase, '', :now)
+    ON CONFLICT (source) DO NOTHING
+"""
 _FIND = "SELECT id FROM imports WHERE source = :source"
 _COLUMNS = """
     SELECT id, source, in_place, verify, phase, position, started_at, finished_at,
@@ -27,7 +32,7 @@ _FIND_LAST_TAKEOVER = "SELECT max(finished_at) FROM imports WHERE in_place"
 _LIST = _COLUMNS + "ORDER BY id"
 _IS_UNFINISHED = "SELECT 1 FROM imports WHERE id = :import AND finished_at IS NULL"
 _IS_ANY_UNFINISHED = "SELECT 1 FROM imports WHERE finished_at IS NULL LIMIT 1"
-_HAS_REPOSITORIES = "SELECT 1 FROM repositories LIMIT 1"
+_HAS_CONTENT = "SELECT 1 FROM repositories LIMIT 1"
 _HAS_ANY = "SELECT 1 FROM imports LIMIT 1"
 _CLAIM = """
     UPDATE imports SET lease_owner = :owner, lease_expires_at = :until
@@ -170,6 +175,16 @@ async def begin_import(
     return number
 
 
+async def begin_takeover(transaction: Transaction, source: str, *, now: int) -> bool:
+    """Begin to import the registry's own storage, if the index is empty and nothing was ever
+    imported; return whether it begins here, and not at another node that starts as well.
+    """
+    if await transaction.fetch_one(_HAS_ANY, {}) or await transaction.fetch_one(_HAS_CONTENT, {}):
+        return False
+    values = {"source": source, "in_place": True, "verify": False, "phase": LISTING, "now": now}
+    return await transaction.execute(_BEGIN_FIRST, values) == 1
+
+
 async def find_import(reader: Reader, number: int) -> Import | None:
     """Return an import by its id."""
     row = await reader.fetch_one(_FIND_IMPORT, {"import": number})
@@ -191,16 +206,6 @@ async def find_last_takeover(reader: Reader) -> int | None:
 async def list_imports(reader: Reader) -> list[Import]:
     """Return all imports, in the order in which they were first made."""
     return [Import(*row) for row in await reader.fetch_all(_LIST, {})]
-
-
-async def has_imports(reader: Reader) -> bool:
-    """Return whether an import was ever begun."""
-    return await reader.fetch_one(_HAS_ANY, {}) is not None
-
-
-async def is_empty(reader: Reader) -> bool:
-    """Return whether the index has no repository yet."""
-    return await reader.fetch_one(_HAS_REPOSITORIES, {}) is None
 
 
 async def is_unfinished(reader: Reader, number: int) -> bool:

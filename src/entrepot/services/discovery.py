@@ -23,8 +23,8 @@ class Page(NamedTuple):
 
 async def list_repositories(stores: Stores, *, last: str, limit: int) -> Page:
     """Return at most `limit` repositories whose names come after `last`."""
-    names = await repositories.list_repositories(stores.index, last=last, limit=limit + 1)
     old = await list_old_repositories(stores, last=last, limit=limit + 1)
+    names = await repositories.list_repositories(stores.index, last=last, limit=limit + 1)
     if old:
         names = _merged(names, old, limit=limit + 1)
     return Page(names[:limit], len(names) > limit)
@@ -37,8 +37,8 @@ async def list_tags(stores: Stores, name: RepositoryName, *, last: str, limit: i
         NameUnknownError: nothing was ever pushed to the repository.
     """
     asked = -1 if limit is None else limit + 1
-    names = await tags.list_tags(stores.index, name, last=last, limit=asked)
     old = await list_old_tags(stores, name)
+    names = await tags.list_tags(stores.index, name, last=last, limit=asked)
     if old:
         after = [tag for tag in old if tag > last]
         names = _merged(names, after, limit=None if limit is None else limit + 1)

@@ -61,7 +61,6 @@ async def export_layout(stores: Stores, old: Layout) -> Exported:
         raise TakeoverUnfinishedError(
             "the takeover of this storage is not finished: see entrepot import status"
         )
-    began = stores.now()
     export = _Export(stores, old, cutoff=await _cutoff(stores))
     last = ""
     while page := await list_every_repository(stores.index, last=last, limit=_PAGE):
@@ -69,8 +68,12 @@ async def export_layout(stores: Stores, old: Layout) -> Exported:
             await export.write_repository(repository, name)
             last = name
 
+    if export.done.written:
+        await old.tree.settle()
+    ended = stores.now()
+
     async def work(transaction: Transaction) -> None:
-        await replace_setting(transaction, _EXPORTED, value=str(began))
+        await replace_setting(transaction, _EXPORTED, value=str(ended))
 
     await stores.index.write(work)
     return export.done

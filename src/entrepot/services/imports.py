@@ -102,6 +102,8 @@ class Importer:
             return
         _log.info("import goes on", source=began.source, phase=began.phase)
         if began.phase == db.LISTING:
+            if began.in_place:
+                await self._layout.tree.settle()  # its blobs are going to be called durable
             await self._list()
             following = db.VERIFYING if began.verify else db.INDEXING
             await self._write(lambda t: db.set_import_phase(t, self._number, following))
@@ -345,13 +347,7 @@ async def begin_takeover(stores: Stores, layout: Layout, *, source: str) -> None
         return
     now = stores.now()
 
-    async def work(transaction: Transaction) -> bool:
-        if await db.has_imports(transaction) or not await db.is_empty(transaction):
-            return False
-        await db.begin_import(transaction, source, in_place=True, verify=False, now=now)
-        return True
-
-    if await stores.index.write(work):
+    if await stores.index.write(lambda t: db.begin_takeover(t, source, now=now)):
         _log.info("taking over the repositories of registry:2", source=source)
 
 

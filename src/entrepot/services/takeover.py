@@ -17,7 +17,7 @@ import msgspec
 
 from entrepot.core import layout
 from entrepot.core.digest import Digest
-from entrepot.core.errors import NameInvalidError
+from entrepot.core.errors import NameInvalidError, TagInvalidError
 from entrepot.core.names import Reference, RepositoryName, Tag
 from entrepot.db import Reader, Transaction
 from entrepot.db.blobs import find_linked_blob
@@ -126,41 +126,50 @@ async def take_over_content(stores: Stores, name: RepositoryName, digests: Itera
 
 
 async def list_old_repositories(stores: Stores, *, last: str, limit: int) -> list[str]:
-    """Return repositories after `last` that are not taken over yet: the first `limit`, or more."""
+    """Return repositories after `last` that are not taken over yet: the first `limit`, or more.
+
+    Ask the index afterwards: what is taken over in between is in both.
+    """
     past = stores.past
     if past is None or not past.active:
         return []
     if past.listed:
-        return await list_waiting_repositories(stores.index, past.number, last=last, limit=limit)
-    names = [name async for name in past.layout.repositories() if name > last]
-    return [name for name in names if _is_name(name)]
+        found = await list_waiting_repositories(stores.index, past.number, last=last, limit=limit)
+    else:
+        names = [name async for name in past.layout.repositories() if name > last]
+        found = [name for name in names if _is_name(RepositoryName, name)]
+    return found if await is_unfinished(stores.index, past.number) else []
 
 
 async def list_old_tags(stores: Stores, name: RepositoryName) -> list[str]:
-    """Return the tags that the old layout has, and that are not taken over yet."""
+    """Return the tags that the old layout has, and that are not taken over yet.
+
+    Ask the index afterwards: what is taken over in between is in both.
+    """
     past = stores.past
     if past is None or not past.active:
         return []
     found: list[str] = []
     async for page in past.layout.tags(name):
-        found += page
+        found += [tag for tag in page if _is_name(Tag, tag)]
     unknown = await list_unknown_tags(stores.index, name, found)
     repository = await find_repository(stores.index, name)
     deleted = await list_deletions(stores.index, repository) if repository else set()
-    if not deleted:
-        return unknown
     gone = set()
-    for tag in unknown:
+    for tag in unknown if deleted else ():
         there = await past.layout.find_tag(name, Tag(tag))
         if there is None or there.digest in deleted:
             gone.add(tag)
+    # Once it is finished nothing tells what was deleted, and the index has all there is.
+    if not await is_unfinished(stores.index, past.number):
+        return []
     return [tag for tag in unknown if tag not in gone]
 
 
-def _is_name(name: str) -> bool:
+def _is_name(kind: type[RepositoryName | Tag], text: str) -> bool:
     try:
-        RepositoryName.parse(name)
-    except NameInvalidError:
+        kind.parse(text)
+    except (NameInvalidError, TagInvalidError):
         return False
     return True
 

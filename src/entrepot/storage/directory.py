@@ -68,6 +68,9 @@ class DirectoryTree:
     async def write_many(self, files: Sequence[tuple[str, bytes, int]]) -> None:
         await self._run(partial(_write_all, self.root, files))
 
+    async def settle(self) -> None:
+        await self._run(os.sync)
+
     async def link(self, source: "DirectoryTree", path: str) -> bool:
         """Let a file of `source` lie here at the same path without copying it, by a hard link;
         return whether the file system could do that.
@@ -85,6 +88,8 @@ def _link(source: str, target: str) -> bool:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         os.link(source, temporary)
         os.replace(temporary, target)
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)  # where both were the same file already, nothing was renamed
     except OSError:
         return False
     return True

@@ -91,6 +91,9 @@ class ObjectTree:
     async def write_many(self, files: Sequence[tuple[str, bytes, int]]) -> None:
         await _together(self._client.put(self._key(path), data) for path, data, _ in files)
 
+    async def settle(self) -> None:
+        """What a store has acknowledged is settled."""
+
     async def delete_many(self, paths: Sequence[str]) -> None:
         await self._client.delete([self._key(path) for path in paths])
 

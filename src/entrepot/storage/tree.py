@@ -52,5 +52,8 @@ class Tree(Protocol):
         store can say so. What was there is replaced.
         """
 
+    async def settle(self) -> None:
+        """Make everything that was written before, by whomever, survive a power cut."""
+
     async def delete_many(self, paths: Sequence[str]) -> None:
         """Remove files, and folders that have become empty. One that is not there is no error."""
