@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from entrepot.cli import config, moving
+from entrepot.cli import admin, config, copying, moving, robot, token, user
 
 NAMES = ("entrepot", "registry")
 
@@ -20,8 +20,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(config.app)
+moving.app.command("registry")(copying.import_registry)
 app.add_typer(moving.app)
 app.command()(moving.export_layout)
+for group in (user.app, robot.app, token.app, admin.app):
+    app.add_typer(group)
 
 
 def main() -> None:

@@ -20,17 +20,20 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="import",
     help="Take over what registry:2 left. `entrepot import PATH_OR_BUCKET` is short for "
-    "`entrepot import storage PATH_OR_BUCKET`.",
+    "`entrepot import storage PATH_OR_BUCKET`, `entrepot import --from URL` for "
+    "`entrepot import registry --from URL`.",
     no_args_is_help=True,
 )
 
 
 def completed(arguments: list[str]) -> list[str]:
-    """Put the name of the command that imports behind `import`, if another word is there."""
-    words = arguments[1:2]
-    if not words or words[0] in {"storage", "status", "-h", "--help"}:
+    """Put the name of the command that imports behind `import`, unless it is there."""
+    words = arguments[1:]
+    if not words or words[0] in {"storage", "status", "registry", "-h", "--help"}:
         return arguments
-    return ["import", "storage", *arguments[1:]]
+    if any(word == "--from" or word.startswith("--from=") for word in words):
+        return ["import", "registry", *words]
+    return ["import", "storage", *words]
 
 
 @app.command("storage")
@@ -58,8 +61,8 @@ def import_storage(
     """
     from entrepot import moving
 
-    config = _config(path)
-    with _reported():
+    config = load_config(path)
+    with reported():
         done = moving.import_storage(config, source, verify=verify, tell=_tell)
     typer.echo(_line(done, None))
     if done.findings:
@@ -78,8 +81,8 @@ def status(
     """Say how far every import is, that of the registry's own storage included."""
     from entrepot import moving
 
-    config = _config(path)
-    with _reported():
+    config = load_config(path)
+    with reported():
         found = moving.imports(config)
         if not found:
             typer.echo("nothing was imported", err=True)
@@ -97,8 +100,8 @@ def export_layout(path: PathArgument = None) -> None:
     """
     from entrepot import moving
 
-    config = _config(path)
-    with _reported():
+    config = load_config(path)
+    with reported():
         done = moving.export(config)
     typer.echo(
         f"{done.repositories} repositories, {done.manifests} manifests, {done.tags} tags: "
@@ -120,7 +123,8 @@ def _list_findings(found: "Iterable[Finding]", *, as_json: bool) -> None:
             typer.echo(f"  {finding.kind:11} {finding.place}: {finding.reason}")
 
 
-def _config(path: Path | None) -> "Config":
+def load_config(path: Path | None) -> "Config":
+    """Return the configuration, or end the program with status 1 and what is wrong with it."""
     from entrepot.config import ConfigError, load, resolve_path
 
     try:
@@ -130,7 +134,7 @@ def _config(path: Path | None) -> "Config":
 
 
 @contextmanager
-def _reported() -> Iterator[None]:
+def reported() -> Iterator[None]:
     """End the program with the reason and status 1 if something goes wrong."""
     from entrepot.core.errors import EntrepotError
 
