@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from entrepot.cli import admin, config, copying, moving, robot, token, user
+from entrepot.cli import admin, config, copying, database, moving, robot, token, user
 
 NAMES = ("entrepot", "registry")
 
@@ -20,6 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(config.app)
+app.add_typer(database.app)
 moving.app.command("registry")(copying.import_registry)
 app.add_typer(moving.app)
 app.command()(moving.export_layout)

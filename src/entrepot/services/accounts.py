@@ -90,7 +90,7 @@ class Accounts:
                 raise AccountError(f"there is a user {name} already")
 
         await self._index.write(work)
-        audit.record("user.create", by=by, user=name, administrator=administrator)
+        audit.record("user.create", by=by, on=name, administrator=administrator)
         return await self.find(name)
 
     async def change(
@@ -125,7 +125,7 @@ class Accounts:
             await change_user(transaction, changed)
 
         await self._write(work)
-        audit.record("user.change", by=by, user=name, join=join, leave=leave, changes=changes)
+        audit.record("user.change", by=by, on=name, join=join, leave=leave, changes=changes)
         return await self.find(name)
 
     async def set_password(self, name: str, password: str | None, *, by: str) -> None:
@@ -142,7 +142,7 @@ class Accounts:
             await set_password(transaction, user.id, password=hashed, now=self._now())
 
         await self._write(work)
-        audit.record("user.passwd", by=by, user=name)
+        audit.record("user.passwd", by=by, on=name)
 
     async def delete(self, name: str, *, by: str) -> None:
         """Remove a user with the personal access tokens.
@@ -157,7 +157,7 @@ class Accounts:
             await remove_user(transaction, user.id)
 
         await self._write(work)
-        audit.record("user.delete", by=by, user=name)
+        audit.record("user.delete", by=by, on=name)
 
     async def ensure_administrator(self, name: str, password: Callable[[], str]) -> bool:
         """Make the first administrator unless there is one; return whether that was so. Of several
@@ -202,7 +202,7 @@ class Accounts:
             await set_password(transaction, user.id, password=hashed, now=now)
 
         await self._index.write(work)
-        audit.record("admin.recover", by=by, user=name)
+        audit.record("admin.recover", by=by, on=name)
 
     async def rehash(self, user: User, hashed: str) -> None:
         """Keep another hash of the same password."""

@@ -70,7 +70,7 @@ class Lockouts:
 
         lifted = await self._index.write(work)
         if lifted:
-            audit.record("user.unlock", by=by, subject=subject)
+            audit.record("user.unlock", by=by, on=subject)
         return lifted
 
     async def lift_all(self, *, by: str) -> int:
@@ -80,5 +80,5 @@ class Lockouts:
             return await remove_all_failures(transaction)
 
         lifted = await self._index.write(work)
-        audit.record("user.unlock", by=by, subject="*", count=lifted)
+        audit.record("user.unlock", by=by, on="*", count=lifted)
         return lifted

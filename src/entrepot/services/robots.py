@@ -123,7 +123,7 @@ class Robots:
             return added
 
         made = await self._index.write(work)
-        audit.record("robot.create", by=by, robot=whole)
+        audit.record("robot.create", by=by, on=whole)
         return made, secret
 
     async def rotate(self, name: str, *, by: str, overlap: float | None = None) -> str:
@@ -143,7 +143,7 @@ class Robots:
             await self._add(transaction, robot, secret, now)
 
         await self._index.write(work)
-        audit.record("robot.rotate", by=by, robot=name, overlap=seconds)
+        audit.record("robot.rotate", by=by, on=name, overlap=seconds)
         return secret
 
     async def revoke(self, name: str, *, by: str) -> None:
@@ -154,7 +154,7 @@ class Robots:
             await remove_robot(transaction, (await _robot(transaction, name)).id)
 
         await self._index.write(work)
-        audit.record("robot.revoke", by=by, robot=name)
+        audit.record("robot.revoke", by=by, on=name)
 
     async def _add(self, transaction: Transaction, robot: Robot, secret: str, now: int) -> None:
         await add_credential(
@@ -219,7 +219,7 @@ class Tokens:
             return next(token for token in every if token.id == added)
 
         made = await self._index.write(work)
-        audit.record("token.create", by=by, user=user, token=made.id)
+        audit.record("token.create", by=by, on=user, token=made.id)
         return made, secret
 
     async def rotate(
@@ -241,7 +241,7 @@ class Tokens:
             await expire_credential(transaction, old.id, at=at)
 
         await self._index.write(work)
-        audit.record("token.rotate", by=by, user=user, token=old.id, overlap=seconds)
+        audit.record("token.rotate", by=by, on=user, token=old.id, overlap=seconds)
         return made, secret
 
     async def revoke(self, user: str, token: int, *, by: str) -> None:
@@ -253,7 +253,7 @@ class Tokens:
             await remove_credential(transaction, known.id)
 
         await self._index.write(work)
-        audit.record("token.revoke", by=by, user=user, token=token)
+        audit.record("token.revoke", by=by, on=user, token=token)
 
     async def _token(self, user: str, token: int) -> Credential:
         for credential in await self.list(user):

@@ -1,0 +1,214 @@
+"""What the commands for accounts have in common: options, passwords, and how results are shown."""
+
+import asyncio
+import getpass
+import json
+import os
+import re
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from entrepot.app import AccountServices
+    from entrepot.core.access import Scope
+
+T = TypeVar("T")
+Row = Mapping[str, Any]
+
+
+class Form(StrEnum):
+    """How results are printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="PATH",
+        help="The configuration file; without it $REGISTRY_CONFIGURATION_PATH or the first of "
+        "/etc/entrepot/config.yml, /etc/distribution/config.yml, /etc/docker/registry/config.yml.",
+    ),
+]
+OutputOption = Annotated[Form, typer.Option("--output", "-o", help="Print text or JSON.")]
+StdinOption = Annotated[
+    bool, typer.Option("--password-stdin", help="Read the password from standard input.")
+]
+ExpiresOption = Annotated[
+    str | None,
+    typer.Option("--expires", metavar="TIME", help="How long it lives, such as 12h or 90d."),
+]
+OverlapOption = Annotated[
+    str | None,
+    typer.Option(
+        "--overlap",
+        metavar="TIME",
+        help="How long the old secret goes on, such as 1h; 0 ends it at once. Without this option "
+        "auth.secrets.overlap counts.",
+    ),
+]
+ScopeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--scope",
+        metavar="PATTERN:ACTIONS",
+        help="What the secret is limited to, such as 'team-a/**:pull,push'; may be given again. "
+        "Without it the secret may do what its owner may.",
+    ),
+]
+
+_TIME = re.compile(r"(\d{1,9})([smhd]?)")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def run(config: Path | None, work: "Callable[[AccountServices], Awaitable[T]]") -> T:
+    """Do `work` with the accounts of the registry that is configured; what goes wrong ends the
+    program with its reason and status 1.
+    """
+    from entrepot.app import opened_accounts
+    from entrepot.config import ConfigError, load, resolve_path
+    from entrepot.core.errors import EntrepotError
+    from entrepot.telemetry import configure_logging
+
+    async def do() -> T:
+        async with opened_accounts(loaded) as services:
+            return await work(services)
+
+    try:
+        loaded = load(resolve_path(config, os.environ), os.environ).config
+        configure_logging(loaded.log)
+        return asyncio.run(do())
+    except (ConfigError, EntrepotError) as error:
+        fail(str(error))
+
+
+def fail(reason: str) -> NoReturn:
+    """End the program with status 1 and a reason."""
+    typer.secho(reason, fg=typer.colors.RED, err=True)
+    raise typer.Exit(1)
+
+
+def caller() -> str:
+    """Return who runs this program, for the record."""
+    return f"{getpass.getuser()} on the host"
+
+
+def ask_password(*, stdin: bool) -> str:
+    """Return a new password: typed twice, or the first line of standard input."""
+    if stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    if not sys.stdin.isatty():
+        fail("there is no terminal to ask for the password: use --password-stdin")
+    return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
+
+
+def seconds(text: str | None) -> float | None:
+    """Return the seconds of a time such as `90d`; None for none."""
+    if text is None:
+        return None
+    match = _TIME.fullmatch(text)
+    if match is None:
+        fail(f"{text!r} is not a time: write a number and s, m, h or d, such as 90d")
+    return float(int(match[1]) * _SECONDS[match[2]])
+
+
+def scopes(texts: Sequence[str] | None) -> "tuple[Scope, ...] | None":
+    """Return the scopes that the options name; None for no limit."""
+    from entrepot.core.access import Action, Scope
+    from entrepot.core.patterns import PatternInvalidError, parse_pattern
+
+    known = {action.value: action for action in Action if action is not Action.PROBE}
+    found = []
+    for text in texts or ():
+        pattern, _, words = text.rpartition(":")
+        actions = [word.strip() for word in words.split(",")]
+        unknown = [word for word in actions if word not in known]
+        if not pattern or unknown:
+            fail(
+                f"{text!r} is no scope: write PATTERN:ACTIONS such as 'team-a/**:pull,push'; "
+                f"actions are {', '.join(sorted(known))}"
+            )
+        try:
+            parse_pattern(pattern)
+        except PatternInvalidError as error:
+            fail(f"{text!r} is no scope: {error}")
+        found.append(Scope(pattern, frozenset(known[word] for word in actions)))
+    return tuple(found) or None
+
+
+def shown_scopes(given: "tuple[Scope, ...] | None") -> list[str]:
+    """Return scopes as the options write them."""
+    return [
+        f"{scope.repositories}:{','.join(sorted(action.value for action in scope.actions))}"
+        for scope in given or ()
+    ]
+
+
+def time(moment: int | None) -> str | None:
+    """Return a time of the index as ISO 8601; None for none."""
+    if moment is None:
+        return None
+    return datetime.fromtimestamp(moment // 1_000_000, UTC).isoformat().replace("+00:00", "Z")
+
+
+def show(rows: Sequence[Row], *, output: Form) -> None:
+    """Print a table, or JSON: a list of objects."""
+    if output is Form.JSON:
+        typer.echo(json.dumps(list(rows), indent=2, ensure_ascii=False))
+        return
+    if not rows:
+        typer.echo("none")
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in rows[0]:
+        table.add_column(name.replace("_", " ").upper(), overflow="fold")
+    for row in rows:
+        table.add_row(*(_text(value) for value in row.values()))
+    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+
+
+def show_one(row: Row, *, output: Form) -> None:
+    """Print the fields of one thing, or JSON: an object."""
+    if output is Form.JSON:
+        typer.echo(json.dumps(row, indent=2, ensure_ascii=False))
+        return
+    width = max(len(name) for name in row)
+    for name, value in row.items():
+        if isinstance(value, list) and value and isinstance(value[0], Mapping):
+            typer.echo(f"{name.replace('_', ' ')}:")
+            for inner in value:
+                typer.echo("  " + ", ".join(f"{k}: {_text(v)}" for k, v in inner.items()))
+        else:
+            typer.echo(f"{name.replace('_', ' '):{width}}  {_text(value)}")
+
+
+def show_secret(row: Row, secret: str, *, output: Form) -> None:
+    """Print one thing with its secret, which is shown this once."""
+    if output is Form.JSON:
+        show_one({**row, "secret": secret}, output=output)
+        return
+    show_one(row, output=output)
+    typer.echo("The secret is shown this once:", err=True)
+    typer.echo(secret)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "-"
+    return str(value)
