@@ -94,17 +94,23 @@ async def open_bucket(
         await index.close()
 
 
-@pytest.fixture
-async def bucket(
-    tmp_path: Path, threads: ThreadPoolExecutor, seaweedfs: SeaweedFS
-) -> AsyncIterator[Bucket]:
-    """A place of its own in SeaweedFS."""
-    async with open_bucket(seaweedfs, tmp_path, threads) as made:
-        yield made
-
-
 OBJECT_STORES = {"SeaweedFS": "seaweedfs", "fake-gcs-server": "fake_gcs", "Azurite": "azurite"}
 """The fixtures that start them."""
+
+
+@pytest.fixture(
+    params=[
+        *("SeaweedFS", "fake-gcs-server"),
+        pytest.param("Azurite", marks=pytest.mark.clients),
+    ]
+)
+async def bucket(
+    request: pytest.FixtureRequest, tmp_path: Path, threads: ThreadPoolExecutor
+) -> AsyncIterator[Bucket]:
+    """A place of its own in an object store."""
+    server: Server = request.getfixturevalue(OBJECT_STORES[request.param])
+    async with open_bucket(server, tmp_path, threads) as made:
+        yield made
 
 
 @pytest.fixture(
