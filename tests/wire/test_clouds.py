@@ -122,12 +122,11 @@ def test_libraries_are_quiet(http: httpx.Client, cloudy: Registry) -> None:
 def test_a_large_blob_in_chunks(http: httpx.Client, cloud: Cloud) -> None:
     """Several requests, each of several parts, on either of two workers; none comes out wrong."""
     data = os.urandom(45 * MIB)
-    location = http.post("/v2/large/blobs/uploads/").headers["location"]
+    patched = http.post("/v2/large/blobs/uploads/")
     for start, stop in [(0, 25 * MIB), (25 * MIB, 25 * MIB + 10), (25 * MIB + 10, 45 * MIB)]:
         with httpx.Client(base_url=http.base_url, timeout=60) as another:
-            patched = another.patch(location, content=data[start:stop])
+            patched = another.patch(patched.headers["location"], content=data[start:stop])
         assert patched.status_code == 202
-        location = patched.headers["location"]
     assert http.put(finished(patched, digest_of(data))).status_code == 201
     got = http.get(f"/v2/large/blobs/{digest_of(data)}", follow_redirects=True)
     assert got.content == data
