@@ -28,6 +28,10 @@ class Links:
             return f"{self._prefix}{path}".encode()
         return f"{self._origin(request)}{self._prefix}{path}".encode()
 
+    def absolute(self, request: Request, path: str) -> str:
+        """Return the address of `path` with scheme and host, even with `http.relativeurls`."""
+        return f"{self._origin(request)}{self._prefix}{path}"
+
     def following(self, path: str) -> bytes:
         """Return a `Link` header to the next page, always relative as in `registry:2`."""
         return f'<{self._prefix}{path}>; rel="next"'.encode()

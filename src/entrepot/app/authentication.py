@@ -7,6 +7,7 @@ from pathlib import Path
 
 from entrepot.app.accounts import open_argon2, open_users
 from entrepot.app.stores import now
+from entrepot.app.tokens import open_foreign, open_workloads
 from entrepot.config import Config
 from entrepot.core.guarding import Rule
 from entrepot.db import Database
@@ -32,7 +33,7 @@ class Authentication:
     """What tells who is calling, and what it needs in the background.
 
     `authenticator` knows names, passwords, secrets and certificates; `directory` the accounts in
-    the index, None where everybody may do everything.
+    the index, None where nobody is in there.
     """
 
     def __init__(self, config: Config, index: Database, metrics: Metrics) -> None:
@@ -42,9 +43,10 @@ class Authentication:
         self._uses = Uses(index)
         self._passwords: Passwords | None = None
         self.directory: Directory | None = None
-        self.authenticator: Authenticator = Anonymous()
+        self.authenticator: Authenticator = open_foreign(config, metrics) or Anonymous()
+        self.workloads = open_workloads(config, index, now)
         self._tasks: list[asyncio.Task[None]] = []
-        if config.auth.type != "none":
+        if config.auth.type not in {"none", "silly", "token"}:
             self.directory = self._open_directory()
             self.authenticator = self._open(self.directory)
             self._tasks = [
@@ -97,7 +99,7 @@ class Authentication:
 
     def _sources(self, directory: Directory) -> list[Source]:
         auth = self._config.auth
-        found: list[Source] = []
+        found: list[Source] = [] if self.workloads is None else [self.workloads]
         if auth.local is not None:
             from entrepot.identity.local import Local
 

@@ -40,12 +40,6 @@ NOT_HONOURED = (
     NotHonoured("storage.cache", "notice", "not needed: the index answers what the cache did"),
     NotHonoured("redis", "notice", "not needed: there is no cache that would be kept in Redis"),
     NotHonoured(
-        "auth.token", "error", "token authentication is not supported yet; use htpasswd", "given"
-    ),
-    NotHonoured(
-        "auth.silly", "error", "it accepts any Authorization header; use htpasswd or none", "given"
-    ),
-    NotHonoured(
         "middleware", "error", "middleware is not supported; remove it or set `disabled: true`"
     ),
     NotHonoured(

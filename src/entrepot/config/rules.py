@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from entrepot.config.errors import ConfigError, Notice, Origin, Problem
 from entrepot.config.nodes import printable
+from entrepot.config.rules_tokens import check_tokens, is_http_url
 from entrepot.config.schema import Config
 from entrepot.config.schema_auth import Certificate, Local
 from entrepot.config.schema_objects import MIB, AzureDriver, GcsDriver, S3Driver
@@ -20,7 +21,18 @@ _VERIFYING = ("", "verify-client-cert-if-given", "require-and-verify-client-cert
 
 def broken_rules(config: Config, origins: Mapping[str, Origin]) -> list[Problem]:
     """Everything that doesn't fit together, with the origin of the key that it is about."""
-    checks = (_storage, _auth, _database, _addresses, _urls, _tls, _headers, _validation, _accel)
+    checks = (
+        _storage,
+        _auth,
+        check_tokens,
+        _database,
+        _addresses,
+        _urls,
+        _tls,
+        _headers,
+        _validation,
+        _accel,
+    )
     return [
         Problem(f"{key}: {message}", _nearest(key, origins))
         for check in checks
@@ -86,7 +98,7 @@ def _s3(s3: S3Driver) -> Iterator[tuple[str, str]]:
         yield "storage.s3.v4auth", "signatures of version 2 are not supported; remove the key"
     for key in ("regionendpoint", "redirectendpoint"):
         url = getattr(s3, key)
-        if url and not _is_http_url(url if "://" in url else f"https://{url}"):
+        if url and not is_http_url(url if "://" in url else f"https://{url}"):
             yield f"storage.s3.{key}", "expected a URL such as https://s3.example.com"
 
 
@@ -115,7 +127,7 @@ def _azure(azure: AzureDriver) -> Iterator[tuple[str, str]]:
         for name in ("clientid", "tenantid", "secret"):
             if not getattr(azure.credentials, name):
                 yield f"storage.azure.credentials.{name}", "client_secret needs it"
-    if azure.serviceurl and not _is_http_url(azure.serviceurl):
+    if azure.serviceurl and not is_http_url(azure.serviceurl):
         yield "storage.azure.serviceurl", "expected a URL such as https://account.blob.example.com"
 
 
@@ -126,7 +138,7 @@ def _auth(config: Config) -> Iterator[tuple[str, str]]:
         yield "auth", f"must provide exactly one type, found {', '.join(given)}"
     auth = config.auth
     ours = [name for name in ("local", "certificate") if getattr(auth, name) is not None]
-    for name in ("none", "silly"):
+    for name in ("none", "silly", "token"):
         if ours and getattr(auth, name) is not None:
             yield f"auth.{name}", f"can't stand beside {' and '.join(ours)}: remove one of them"
     if ours and auth.htpasswd is not None and auth.htpasswd.administrators is None:
@@ -167,11 +179,15 @@ def _certificate(certificate: Certificate, config: Config) -> Iterator[tuple[str
         yield "auth.certificate.pattern", f"not a regular expression: {error}"
 
 
+def is_database_url(url: str) -> bool:
+    """Whether `database.url` may be this."""
+    file = re.fullmatch(r"sqlite:////[^?#]*[^?#/]", url)
+    return file is not None or _is_postgresql_url(url)
+
+
 def _database(config: Config) -> Iterator[tuple[str, str]]:
     database = config.database
-    if database.url and not (
-        re.fullmatch(r"sqlite:////[^?#]*[^?#/]", database.url) or _is_postgresql_url(database.url)
-    ):
+    if database.url and not is_database_url(database.url):
         message = (
             "expected sqlite:////path/to/file or postgresql://user:password@host:5432/database, "
             "with reserved characters in the password percent-encoded"
@@ -212,7 +228,7 @@ def _addresses(config: Config) -> Iterator[tuple[str, str]]:
 
 def _urls(config: Config) -> Iterator[tuple[str, str]]:
     host = config.http.host
-    if host and not _is_http_url(host):
+    if host and not is_http_url(host):
         yield "http.host", "expected a URL such as https://registry.example.com"
     if any(c in config.http.prefix for c in "?#% \t\r\n") or "//" in config.http.prefix:
         yield "http.prefix", "expected a path such as /hub/"
@@ -223,7 +239,7 @@ def _urls(config: Config) -> Iterator[tuple[str, str]]:
     if not config.http.debug.prometheus.path.startswith("/"):
         yield "http.debug.prometheus.path", "expected a path such as /metrics"
     for index, check in enumerate(config.health.http):
-        if not _is_http_url(check.uri):
+        if not is_http_url(check.uri):
             yield f"health.http[{index}].uri", "expected a URL such as http://example.com/health"
 
 
@@ -233,14 +249,6 @@ def _is_network(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _is_http_url(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
 
 
 def _tls(config: Config) -> Iterator[tuple[str, str]]:

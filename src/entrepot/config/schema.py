@@ -21,11 +21,10 @@ from entrepot.config.schema_foreign import (
     Proxy,
     Redis,
     Reporting,
-    SillyAuth,
-    TokenAuth,
 )
 from entrepot.config.schema_http import Http
 from entrepot.config.schema_storage import Filesystem, Storage
+from entrepot.config.schema_tokens import SillyAuth, TokenAuth, Tokens, Workload
 
 MOST_DEFAULT_WORKERS = 8
 """Worker processes that `http.workers: 0` starts at most."""
@@ -98,18 +97,32 @@ class Auth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Certificate | None, about("Users by client certificates that a proxy has verified.")
     ] = None
     silly: Annotated[SillyAuth | None, about("Accept any Authorization header.")] = None
-    token: Annotated[TokenAuth | None, about("Bearer tokens of a token server.")] = None
+    token: Annotated[
+        TokenAuth | None, about("Bearer tokens of a token server beside the registry.")
+    ] = None
+    tokens: Annotated[Tokens, about("The registry's own token server.")] = Tokens()
+    workloads: Annotated[
+        tuple[Workload, ...], about("Issuers whose tokens let jobs in without a secret.")
+    ] = ()
     secrets: Annotated[Secrets, about("Secrets of robots and personal access tokens.")] = Secrets()
     limits: Annotated[AuthLimits, about("Against guessing and too many requests.")] = AuthLimits()
 
     @property
-    def type(self) -> Literal["none", "local", "htpasswd", "certificate"]:
+    def type(
+        self,
+    ) -> Literal["none", "local", "htpasswd", "certificate", "workloads", "silly", "token"]:
         """The first way that is configured; `none` if everybody may do everything."""
-        if self.local is not None:
-            return "local"
-        if self.htpasswd is not None:
-            return "htpasswd"
-        return "none" if self.certificate is None else "certificate"
+        ways: tuple[Literal["local", "htpasswd", "certificate", "workloads", "silly", "token"], ...]
+        ways = ("local", "htpasswd", "certificate", "workloads", "silly", "token")
+        return next((way for way in ways if getattr(self, way) not in (None, ())), "none")
+
+    @property
+    def issues_tokens(self) -> bool:
+        """Whether the registry is its own token server."""
+        if self.type in {"none", "silly", "token"}:
+            return False
+        others = self.local, self.certificate, self.workloads or None
+        return any(others) if self.tokens.enabled is None else self.tokens.enabled
 
 
 class StorageDriverCheck(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

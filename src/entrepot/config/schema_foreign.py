@@ -83,26 +83,6 @@ class OssDriver(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rootdirectory: Annotated[str, about("Prefix of all keys.")] = ""
 
 
-class SillyAuth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """registry:2's authentication for its own tests: any Authorization header is accepted."""
-
-    realm: Annotated[str, about("Realm named in the challenge.")] = ""
-    service: Annotated[str, about("Service named in the challenge.")] = ""
-
-
-class TokenAuth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Bearer tokens of a token server."""
-
-    realm: Annotated[str, about("URL of the token server.", masked="url")] = ""
-    service: Annotated[str, about("Name of this registry for it.")] = ""
-    issuer: Annotated[str, about("Name of the issuer in tokens.")] = ""
-    rootcertbundle: Annotated[str, about("PEM file with the certificates that sign tokens.")] = ""
-    jwks: Annotated[str, about("File with the keys that sign tokens.")] = ""
-    autoredirect: Annotated[bool, about("The token server is below this host.")] = False
-    autoredirectpath: Annotated[str, about("Its path.")] = "/auth/token"
-    signingalgorithms: Annotated[tuple[str, ...], about("Algorithms that are accepted.")] = ()
-
-
 class Middleware(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One of registry:2's plug-ins."""
 

@@ -12,6 +12,10 @@ class Action(Enum):
     PROBE = "probe"
     """Ask whether the server lives; nothing of the registry shows."""
 
+    LOGIN = "login"
+    """Ask for a token, or for the keys that tokens are verified by: whoever asks is told apart
+    by the handler."""
+
     CONNECT = "connect"
     """Use the registry at all."""
 

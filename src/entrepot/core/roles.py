@@ -16,8 +16,8 @@ NAMESPACE: Final = frozenset({Action.RETENTION, Action.ROBOTS, Action.MEMBERS, A
 SYSTEM: Final = frozenset({Action.OBSERVE, Action.AUDIT, Action.ADMINISTER})
 """Actions on the registry as a whole: what a role gives of them counts in the root only."""
 
-OPEN: Final = frozenset({Action.PROBE, Action.CONNECT})
-"""Actions that no role gives: one is for anybody, the other for whoever is known."""
+OPEN: Final = frozenset({Action.PROBE, Action.LOGIN, Action.CONNECT})
+"""Actions that no role gives: two are for anybody, the last for whoever is known."""
 
 _READER: Final = frozenset({Action.PULL, Action.LIST})
 _DEVELOPER: Final = _READER | {Action.PUSH}

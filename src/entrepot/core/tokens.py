@@ -24,6 +24,9 @@ LONGEST_SCOPE: Final = 512
 LONGEST_TOKEN: Final = 32_768
 """Characters; a token must fit into a header."""
 
+METHOD: Final = "token"
+"""What `Identity.method` is of whoever brings a token."""
+
 REPOSITORY: Final = "repository"
 REGISTRY: Final = "registry"
 CATALOG: Final = "catalog"
@@ -77,11 +80,10 @@ def parse_scopes(values: Iterable[str]) -> tuple[ResourceScope, ...]:
         ScopeInvalidError: one of them is malformed, or there are more than `MOST_SCOPES`.
     """
     found: dict[tuple[str, str, str], dict[str, None]] = {}
-    count = 0
-    for text in (text for value in values for text in value.split(" ") if text):
-        count += 1
-        if count > MOST_SCOPES:
-            raise ScopeInvalidError(f"more than {MOST_SCOPES} scopes")
+    texts = [text for value in values for text in value.split(" ") if text]
+    if len(texts) > MOST_SCOPES:
+        raise ScopeInvalidError(f"more than {MOST_SCOPES} scopes")
+    for text in texts:
         scope = _parse_scope(text)
         actions = found.setdefault((scope.type, scope.kind, scope.name), {})
         actions.update(dict.fromkeys(scope.actions))
@@ -136,6 +138,25 @@ def needed_scope(action: Action, repository: str | None) -> str:
     return f"{REPOSITORY}:{name}:{'pull,push' if action is Action.PUSH else action.value}"
 
 
+class Wish(Struct, frozen=True):
+    """What somebody asks for; `offline` is for a refresh token, too."""
+
+    service: str
+    client: str
+    scopes: tuple[ResourceScope, ...]
+    offline: bool = False
+
+
+class Issued(Struct, frozen=True):
+    """What they get: a token for `scope`, for `expires_in` seconds from `issued_at` (RFC 3339)."""
+
+    token: str
+    scope: str
+    expires_in: int
+    issued_at: str
+    refresh_token: str | None = None
+
+
 # What a token says -------------------------------------------------------------------------------
 
 
@@ -149,8 +170,12 @@ class AccessEntry(Struct, frozen=True, omit_defaults=True):
 
 
 class Holder(Struct, frozen=True, omit_defaults=True):
-    """What our own tokens say of their holder besides the name, so that no index is asked."""
+    """What our own tokens say of their holder besides the name, so that no index is asked, and
+    the revision of all accounts when that was so; `issued` is in microseconds since 1970.
+    """
 
+    revision: int = 0
+    issued: int = 0
     kind: Literal["anonymous", "user", "robot"] = "user"
     method: str = ""
     groups: tuple[str, ...] = ()
@@ -169,7 +194,7 @@ class Claims(Struct, frozen=True, omit_defaults=True):
     iat: float = 0
     jti: str = ""
     access: tuple[AccessEntry, ...] | None = None
-    holder: Holder | None = None
+    holder: Holder | None = msgspec.field(default=None, name="entrepot")
 
 
 class TokenRules(Struct, frozen=True):
@@ -222,25 +247,28 @@ def limits_of(access: Sequence[AccessEntry]) -> tuple[Scope, ...]:
     return tuple(limits)
 
 
-def holder_of(claims: Claims) -> Identity:
-    """Return who brings one of our own tokens, limited to what it was issued for."""
-    holder = claims.holder or Holder("anonymous")
+def holder_of(name: str, holder: Holder) -> Identity:
+    """Return who one of our own tokens was issued to, as they were then."""
     return Identity(
-        name=claims.sub,
-        method="token",
+        name=name,
+        method=holder.method,
         kind=holder.kind,
         groups=holder.groups,
         administrator=holder.administrator,
         credential=holder.credential,
-        scopes=limits_of(claims.access or ()),
     )
 
 
-def stranger_of(claims: Claims) -> Identity:
-    """Return who brings a token of an external server, which alone decides about all rights."""
-    name = claims.sub if claims.sub.isprintable() else ""
-    limits = limits_of(claims.access or ())
-    return Identity(name=name, method="token", administrator=True, scopes=limits)
+def bearer_of(holder: Identity, limits: tuple[Scope, ...]) -> Identity:
+    """Return who brings a token: its holder, limited to what the token is for."""
+    return msgspec.structs.replace(holder, method=METHOD, scopes=limits)
+
+
+def external_holder(claims: Claims) -> Identity:
+    """Return who an external token server says that somebody is. It alone decides about rights:
+    within the limits of the token everything is allowed.
+    """
+    return Identity(claims.sub if claims.sub.isprintable() else "", METHOD, administrator=True)
 
 
 def libtrust_fingerprint(public_key: bytes) -> str:

@@ -12,9 +12,6 @@ from tests.unit.config.writing import load_text, problems_of
 REFUSED = [
     ("storage.swift", "storage: {swift: }"),
     ("storage.oss", "storage: {oss: {bucket: b}}"),
-    ("auth.token", "auth: {token: {realm: 'http://a/', service: s, issuer: i}}"),
-    ("auth.token", "auth: token"),
-    ("auth.silly", "auth: {silly: {realm: r, service: s}}"),
     ("middleware", "middleware: {storage: [{name: redirect, options: {baseurl: 'http://a'}}]}"),
     ("proxy.remoteurl", "proxy: {remoteurl: 'https://registry-1.docker.io'}"),
     ("http.tls.letsencrypt.cachefile", "http: {tls: {letsencrypt: {cachefile: /c, email: a@b}}}"),

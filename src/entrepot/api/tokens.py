@@ -1,0 +1,226 @@
+"""The token server: Docker's "Token Authentication Specification" and its OAuth2 form, and RFC 8693
+for those who bring the token of another issuer.
+"""
+
+import base64
+from collections.abc import Sequence
+from typing import Final
+from urllib.parse import parse_qs
+
+from entrepot.api.context import Context, TokenEndpoint
+from entrepot.api.errors import error_response
+from entrepot.api.http import Headers, Request, Response, json_response
+from entrepot.core.access import Identity
+from entrepot.core.errors import NotFoundError, SizeInvalidError, UnauthorizedError
+from entrepot.core.tokens import Issued, ScopeInvalidError, TokenRefusedError, Wish, parse_scopes
+
+LARGEST_FORM: Final = 65_536
+"""Bytes of a form at most; a token of another issuer takes some thousand."""
+
+KEYS_SECONDS: Final = 300
+"""For how long the public keys may be kept; a key is published much longer before its first use."""
+
+_MOST_FIELDS: Final = 64
+_LONGEST_CLIENT: Final = 256
+_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
+_ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - its name
+_SUBJECT_TYPES: Final = frozenset(
+    {
+        "urn:ietf:params:oauth:token-type:jwt",
+        "urn:ietf:params:oauth:token-type:id_token",
+        _ACCESS_TOKEN,
+    }
+)
+_SECRET: Final[Headers] = [(b"cache-control", b"no-store"), (b"pragma", b"no-cache")]
+_ANONYMOUS: Final = Identity("", "anonymous", "anonymous")
+
+Form = dict[str, list[str]]
+
+
+class _OAuthError(Exception):
+    """An answer as RFC 6749, 5.2 wants it."""
+
+    def __init__(self, code: str, description: str, *, status: int = 400) -> None:
+        super().__init__(description)
+        self.code = code
+        self.status = status
+
+
+async def get_token(context: Context, request: Request) -> Response:
+    """Give a token to whoever brings a name and a password, or nothing at all."""
+    endpoint = _endpoint(context)
+    try:
+        wish = _wish(endpoint, request.query, offline=_first(request.query, "offline_token"))
+        authorization = request.header(b"authorization")
+        identity = _ANONYMOUS
+        if authorization is not None:
+            identity = await _login(context, endpoint, request, authorization)
+        request.actor = identity.name
+        return _answer(await endpoint.server.issue(identity, wish))
+    except UnauthorizedError as error:
+        error.headers["WWW-Authenticate"] = 'Basic realm="Entrepot"'
+        return error_response(error)
+    except _OAuthError as error:
+        return _refusal(error)
+
+
+async def post_token(context: Context, request: Request) -> Response:
+    """Give a token for one of the grants of OAuth 2."""
+    endpoint = _endpoint(context)
+    try:
+        form = await _form(request)
+        wish = _wish(endpoint, form, offline=str(_first(form, "access_type") == "offline"))
+        grant = _first(form, "grant_type")
+        if grant == "password":
+            return await _by_password(context, endpoint, request, form, wish)
+        if grant == "refresh_token":
+            return await _by_refresh_token(endpoint, request, form, wish)
+        if grant == _EXCHANGE:
+            return await _by_exchange(endpoint, request, form, wish)
+        raise _OAuthError(
+            "unsupported_grant_type", f"grant_type is not password, refresh_token or {_EXCHANGE}"
+        )
+    except UnauthorizedError:
+        return _refusal(_OAuthError("invalid_grant", "wrong user name or password", status=401))
+    except TokenRefusedError:
+        return _refusal(_OAuthError("invalid_grant", "the token is not accepted", status=401))
+    except _OAuthError as error:
+        return _refusal(error)
+
+
+async def post_revoke(context: Context, request: Request) -> Response:
+    """End a refresh token (RFC 7009); the answer is the same whether there was one."""
+    endpoint = _endpoint(context)
+    try:
+        token = _first(await _form(request), "token")
+    except _OAuthError as error:
+        return _refusal(error)
+    await endpoint.server.revoke(token)
+    return json_response(200, {}, headers=_SECRET)
+
+
+async def get_keys(context: Context, request: Request) -> Response:  # noqa: ARG001
+    """Give the public keys that tokens are verified by, as a JSON Web Key Set (RFC 7517)."""
+    keys = await _endpoint(context).server.keys.key_set()
+    return json_response(200, keys, headers=[_kept()], kind=b"application/jwk-set+json")
+
+
+async def get_certificates(context: Context, request: Request) -> Response:  # noqa: ARG001
+    """Give the same keys as certificates in PEM, for another registry's `rootcertbundle`."""
+    pem = await _endpoint(context).server.keys.certificates()
+    kind = (b"content-type", b"application/pem-certificate-chain")
+    return Response(200, [kind, (b"content-length", b"%d" % len(pem)), _kept()], pem)
+
+
+async def _by_password(
+    context: Context, endpoint: TokenEndpoint, request: Request, form: Form, wish: Wish
+) -> Response:
+    name, password = _first(form, "username"), _first(form, "password")
+    if not name or not password or ":" in name:
+        raise UnauthorizedError
+    credential = base64.b64encode(f"{name}:{password}".encode()).decode("ascii")
+    identity = await _login(context, endpoint, request, f"Basic {credential}")
+    request.actor = identity.name
+    return _answer(await endpoint.server.issue(identity, wish))
+
+
+async def _by_refresh_token(
+    endpoint: TokenEndpoint, request: Request, form: Form, wish: Wish
+) -> Response:
+    identity, issued = await endpoint.server.refresh(_first(form, "refresh_token"), wish)
+    request.actor = identity.name
+    return _answer(issued)
+
+
+async def _by_exchange(
+    endpoint: TokenEndpoint, request: Request, form: Form, wish: Wish
+) -> Response:
+    """RFC 8693, 2: the token of another issuer becomes one of ours."""
+    if _first(form, "subject_token_type") not in _SUBJECT_TYPES:
+        known = ", ".join(sorted(_SUBJECT_TYPES))
+        raise _OAuthError("invalid_request", f"subject_token_type is none of {known}")
+    if endpoint.exchange is None:
+        raise _OAuthError("unsupported_grant_type", "tokens of other issuers are not accepted")
+    identity = await endpoint.exchange(_first(form, "subject_token"))
+    request.actor = identity.name
+    issued = await endpoint.server.issue(identity, wish)
+    return _answer(issued, {"issued_token_type": _ACCESS_TOKEN})
+
+
+async def _login(
+    context: Context, endpoint: TokenEndpoint, request: Request, authorization: str
+) -> Identity:
+    origin = context.origins.of(request)
+    request.address = origin.address
+    return await endpoint.logins.authenticate(authorization, origin)
+
+
+def _endpoint(context: Context) -> TokenEndpoint:
+    if context.tokens is None:
+        raise NotFoundError({"reason": "this registry issues no tokens"})
+    return context.tokens
+
+
+def _wish(endpoint: TokenEndpoint, fields: Form, *, offline: str) -> Wish:
+    services = endpoint.server.terms.services
+    service = _first(fields, "service") or services[0]
+    if service not in services:
+        raise _OAuthError("invalid_request", f"service is not {services[0]}")
+    client = _first(fields, "client_id")
+    if len(client) > _LONGEST_CLIENT or not client.isprintable():
+        raise _OAuthError("invalid_request", "client_id is too long or holds what it may not")
+    try:
+        scopes = parse_scopes(fields.get("scope", ()))
+    except ScopeInvalidError as error:
+        raise _OAuthError("invalid_scope", str(error)) from error
+    return Wish(service, client, scopes, offline=offline.lower() in {"true", "1"})
+
+
+async def _form(request: Request) -> Form:
+    kind = (request.header(b"content-type") or "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        raise _OAuthError("invalid_request", "expected application/x-www-form-urlencoded")
+    body = bytearray()
+    async for piece in request.body():
+        body += piece
+        if len(body) > LARGEST_FORM:
+            raise SizeInvalidError({"most": LARGEST_FORM})
+    try:
+        return parse_qs(body.decode("utf-8"), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+    except ValueError as error:
+        raise _OAuthError("invalid_request", "malformed form") from error
+
+
+def _first(fields: Form, name: str) -> str:
+    values: Sequence[str] = fields.get(name, ())
+    return values[0] if values else ""
+
+
+def _answer(issued: Issued, more: dict[str, object] | None = None) -> Response:
+    content: dict[str, object] = {
+        "token": issued.token,
+        "access_token": issued.token,
+        "token_type": "Bearer",
+        "scope": issued.scope,
+        "expires_in": issued.expires_in,
+        "issued_at": issued.issued_at,
+        **(more or {}),
+    }
+    if issued.refresh_token is not None:
+        content["refresh_token"] = issued.refresh_token
+    return json_response(200, content, headers=_SECRET)
+
+
+def _refusal(error: _OAuthError) -> Response:
+    """Return an answer that both OAuth's clients and the registry's understand."""
+    code = "UNAUTHORIZED" if error.status == 401 else "UNSUPPORTED"
+    content = {
+        "error": error.code,
+        "error_description": str(error),
+        "errors": [{"code": code, "message": str(error), "detail": None}],
+    }
+    return json_response(error.status, content, headers=_SECRET)
+
+
+def _kept() -> tuple[bytes, bytes]:
+    return b"cache-control", b"public, max-age=%d" % KEYS_SECONDS
