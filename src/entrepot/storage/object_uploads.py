@@ -40,6 +40,9 @@ when its node dies another one may go on after the first.
 _BATCH: Final = 1_048_576
 """Bytes that are gathered before a thread is asked to hash them."""
 
+_HASHED_HERE: Final = 65_536
+"""Bytes up to which hashing takes less time than asking a thread."""
+
 _TAIL: Final = 16
 """Objects of the tail; with one more they are put together."""
 
@@ -264,8 +267,13 @@ class ObjectWriter:
 
     async def _hash(self) -> None:
         await self._hashed()
-        batch, self._unhashed, self._unhashed_size = self._unhashed, [], 0
-        if self.hasher is not None:
+        batch, size = self._unhashed, self._unhashed_size
+        self._unhashed, self._unhashed_size = [], 0
+        if self.hasher is None:
+            return
+        if size <= _HASHED_HERE:
+            _update(self.hasher, batch)
+        else:
             self._hashing = self._place.run(partial(_update, self.hasher, batch))
 
     async def _hashed(self) -> None:
