@@ -37,7 +37,7 @@ class Header(msgspec.Struct, frozen=True):
     kid: str = ""
     x5c: tuple[str, ...] = ()
     jwk: dict[str, Any] | None = None
-    crit: msgspec.Raw | None = None
+    crit: Any = msgspec.UNSET
 
 
 class Unverified(msgspec.Struct, frozen=True):
@@ -72,7 +72,7 @@ def read_token(token: str, *, algorithms: Iterable[str]) -> Unverified:
         raise TokenRefusedError(f"malformed header: {error}") from error
     if header.alg not in algorithms or header.alg not in ALGORITHMS:
         raise TokenRefusedError("the algorithm is not accepted")
-    if header.crit is not None:
+    if header.crit is not msgspec.UNSET:
         raise TokenRefusedError("a critical header is not understood")
     if len(header.x5c) > _LONGEST_CHAIN:
         raise TokenRefusedError("the chain of certificates is too long")
