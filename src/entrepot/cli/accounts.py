@@ -66,6 +66,9 @@ ScopeOption = Annotated[
     ),
 ]
 
+_WIDE = 1000
+"""Columns of a table that no terminal has to hold."""
+
 _TIME = re.compile(r"(\d{1,9})([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -176,7 +179,7 @@ def show(rows: Sequence[Row], *, output: Form) -> None:
         table.add_column(name.replace("_", " ").upper(), overflow="fold")
     for row in rows:
         table.add_row(*(_text(value) for value in row.values()))
-    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+    Console(width=None if sys.stdout.isatty() else _WIDE).print(table)
 
 
 def show_one(row: Row, *, output: Form) -> None:

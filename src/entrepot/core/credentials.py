@@ -21,6 +21,7 @@ _SUM: Final = 6
 RANDOM_BYTES: Final = 32
 """How many random bytes `make_secret` wants: more than it needs, so that no digit is favoured."""
 
+_PREFIXES: Final = ("entr_pat_", "entr_rob_")
 _FORM: Final = re.compile(r"entr_(pat|rob)_[0-9A-Za-z]{38}")
 
 
@@ -30,6 +31,11 @@ def make_secret(kind: SecretKind, random: bytes) -> str:
         raise ValueError(f"{RANDOM_BYTES} random bytes are needed")
     text = f"entr_{kind}_{_in_digits(int.from_bytes(random), _RANDOM)}"
     return text + _checksum(text)
+
+
+def is_meant_as_secret(text: str) -> bool:
+    """Tell whether `text` begins as our secrets do, mistyped or not."""
+    return text.startswith(_PREFIXES)
 
 
 def secret_kind(text: str) -> SecretKind | None:

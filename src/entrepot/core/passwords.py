@@ -6,6 +6,7 @@ from typing import Final
 from msgspec import Struct
 
 from entrepot.core.accounts import AccountError
+from entrepot.core.credentials import is_meant_as_secret
 
 LONGEST: Final = 1024
 """Characters; a longer one would only cost time."""
@@ -54,6 +55,8 @@ class PasswordPolicy(Struct, frozen=True):
             raise AccountError(f"the password is longer than {LONGEST} characters")
         if "\0" in password:
             raise AccountError("the password has a NUL character, which no client can send")
+        if is_meant_as_secret(password):
+            raise AccountError("the password begins as secrets do that the registry makes")
         if _is_common(password):
             raise AccountError(
                 "the password is one of those that are tried first; take some words that do not "
@@ -69,7 +72,8 @@ def _is_common(password: str) -> bool:
         return True
     if any(lowered in row or lowered in row[::-1] for row in _ROWS):
         return True
-    stems = {_EDGES.sub("", lowered), _EDGES.sub("", lowered.translate(_LEET))}
+    stem = _EDGES.sub("", lowered)
+    stems = {stem, stem.translate(_LEET)}
     return bool(stems & _COMMON) or any(stem and stem in row for stem in stems for row in _ROWS)
 
 

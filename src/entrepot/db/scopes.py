@@ -9,7 +9,7 @@ def encode_scopes(scopes: tuple[Scope, ...] | None) -> str | None:
     """Return the text for some scopes."""
     if scopes is None:
         return None
-    return msgspec.json.encode(scopes, order="deterministic").decode()
+    return msgspec.json.encode(scopes).decode()
 
 
 def decode_scopes(text: str | None) -> tuple[Scope, ...] | None:

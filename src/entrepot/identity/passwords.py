@@ -163,7 +163,8 @@ class Passwords:
         if away:
             self._metrics.authentication(self._method, "unavailable")
             raise UnavailableError({"reason": "a source of identities is away"})
-        self._usual += _WEIGHT * (time.perf_counter() - began - self._usual)
+        took = time.perf_counter() - began
+        self._usual += (_WEIGHT if self._usual else 1.0) * (took - self._usual)
         return None
 
     async def _ask(self, name: bytes, password: bytes) -> tuple[Source | None, Proof | None, bool]:

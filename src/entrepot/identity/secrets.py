@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from entrepot.core.access import Identity
 from entrepot.core.accounts import Holder
-from entrepot.core.credentials import fingerprint, secret_kind
+from entrepot.core.credentials import fingerprint, is_meant_as_secret, secret_kind
 from entrepot.identity.directory import Directory
 from entrepot.identity.sources import Proof
 
@@ -38,14 +38,15 @@ class Secrets:
         self._used = used
 
     def has_form(self, password: bytes) -> bool:
-        """Tell whether a password looks like one of our secrets, down to its checksum."""
-        return secret_kind(password.decode("latin-1")) is not None
+        """Tell whether a password is meant as one of our secrets."""
+        return is_meant_as_secret(password.decode("latin-1"))
 
     async def verify(self, name: bytes, password: bytes) -> Proof | None:  # noqa: ARG002 - the contract
-        """See `Source.verify`; what has not the form of a secret is refused at once."""
-        if not self.has_form(password):
+        """See `Source.verify`; what can be no secret is refused at once."""
+        secret = password.decode("latin-1")
+        if secret_kind(secret) is None:
             return None
-        mark = fingerprint(password.decode("ascii"))
+        mark = fingerprint(secret)
         holder = await self._directory.holder(mark)
         if holder is None or not self._is_good(holder):
             return None

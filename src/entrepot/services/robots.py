@@ -219,7 +219,7 @@ class Tokens:
             return next(token for token in every if token.id == added)
 
         made = await self._index.write(work)
-        audit.record("token.create", by=by, on=user, token=made.id)
+        audit.record("token.create", by=by, on=user, id=made.id)
         return made, secret
 
     async def rotate(
@@ -241,7 +241,7 @@ class Tokens:
             await expire_credential(transaction, old.id, at=at)
 
         await self._index.write(work)
-        audit.record("token.rotate", by=by, on=user, token=old.id, overlap=seconds)
+        audit.record("token.rotate", by=by, on=user, id=old.id, overlap=seconds)
         return made, secret
 
     async def revoke(self, user: str, token: int, *, by: str) -> None:
@@ -253,7 +253,7 @@ class Tokens:
             await remove_credential(transaction, known.id)
 
         await self._index.write(work)
-        audit.record("token.revoke", by=by, on=user, token=token)
+        audit.record("token.revoke", by=by, on=user, id=token)
 
     async def _token(self, user: str, token: int) -> Credential:
         for credential in await self.list(user):
