@@ -7,7 +7,7 @@ import json
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,8 +16,10 @@ from tests.servers import free_port, wait_until
 
 
 @contextmanager
-def old_registry(root: Path) -> Iterator[str]:
-    """docker-registry over the storage `root`; its host and port."""
+def old_registry(root: Path, *, auth: Mapping[str, object] | None = None) -> Iterator[str]:
+    """docker-registry over the storage `root`; its host and port. `auth` is that section of its
+    configuration.
+    """
     port = free_port()
     config = root.with_name(f"{root.name}.docker-registry.json")
     config.write_text(
@@ -30,6 +32,7 @@ def old_registry(root: Path) -> Iterator[str]:
                     "delete": {"enabled": True},
                 },
                 "http": {"addr": f"127.0.0.1:{port}"},
+                **({"auth": auth} if auth else {}),
             }
         )
     )
@@ -48,6 +51,8 @@ def _answers(port: int) -> bool:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/", timeout=5) as answer:
             return bool(answer.status == 200)
+    except urllib.error.HTTPError as error:
+        return error.code == 401
     except OSError:
         return False
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Final, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -74,7 +74,7 @@ class Upstream:
 
     async def find_digest(self, name: RepositoryName, reference: Reference) -> Digest | None:
         """Return the digest of a manifest, or None if there is none by that tag or digest."""
-        url = f"{self._repository(name)}/manifests/{quote(reference)}"
+        url = f"{self._repository(name)}/manifests/{reference}"
         expected = frozenset({404, 405})
         ask = Ask("HEAD", url, name, _ACCEPT, expected)
 
@@ -93,7 +93,7 @@ class Upstream:
         self, name: RepositoryName, reference: Reference
     ) -> FetchedManifest | None:
         """Return a manifest, or None if there is none by that tag or digest."""
-        url = f"{self._repository(name)}/manifests/{quote(reference)}"
+        url = f"{self._repository(name)}/manifests/{reference}"
 
         async def manifest(response: httpx.Response) -> FetchedManifest | None:
             if response.status_code == 404:
