@@ -47,6 +47,9 @@ def prepare(config: Config) -> None:
         except StorageError as error:
             raise ConfigError([Problem(about_storage(config, error))]) from error
     _prepare_directory(config)
+    if config.storage.in_objects and not config.database.url:
+        path = str(index_address(config).path)
+        _log.warning("the index is kept on this machine: keep it, and back it up", path=path)
     _migrate(config)
     asyncio.run(_recover(config))
 

@@ -42,6 +42,11 @@ def _storage(config: Config) -> Iterator[Finding]:
         root = config.storage.root
         yield _directory("storage.filesystem.rootdirectory", root)
         yield _free_space(root)
+    elif not config.database.url:
+        path = Path(config.database_url().removeprefix("sqlite://"))
+        yield _directory("database.url", path.parent)
+        message = f"the index is kept on this machine, in {path}: keep it, and back it up"
+        yield warning("database.url", message)
     if config.database.url.startswith("sqlite:"):
         yield _index(Path(config.database.url.removeprefix("sqlite://")))
 

@@ -15,6 +15,28 @@ from tests.unit.config.writing import load_text, problems_of
             "storage.filesystem.rootdirectory: found an",
         ),
         ("storage: {filesystem: , inmemory: }", "storage: multiple storage drivers specified"),
+        ("storage: {s3: {region: r}}", "storage.s3.bucket: no bucket is given"),
+        ("storage: {s3: {bucket: b}}", "storage.s3.region: no region is given"),
+        (
+            "storage: {s3: {bucket: b, region: r, accesskey: a}}",
+            "storage.s3.secretkey: accesskey is given without it",
+        ),
+        (
+            "storage: {s3: {bucket: b, region: r, secretkey: a}}",
+            "storage.s3.accesskey: secretkey is given without it",
+        ),
+        (
+            "storage: {s3: {bucket: b, region: r, v4auth: false}}",
+            "storage.s3.v4auth: signatures of version 2 are not supported",
+        ),
+        (
+            "storage: {s3: {bucket: b, regionendpoint: 'ftp://a'}}",
+            "storage.s3.regionendpoint: expected a URL",
+        ),
+        (
+            "http: {accel: nginx}\nstorage: {s3: {bucket: b, region: r}}",
+            "http.accel: needs the filesystem driver",
+        ),
         ("auth: {none: , htpasswd: {realm: a, path: b}}", "auth: must provide exactly one type"),
         ("database: {url: 'mysql://u:p@h/d'}", "database.url: expected sqlite:////path"),
         ("database: {url: 'postgresql://u:p@ss@h/d'}", "database.url: expected sqlite:////path"),
