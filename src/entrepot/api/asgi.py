@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from entrepot.api.admission import authorize, identify
 from entrepot.api.context import Context
 from entrepot.api.errors import error_response
 from entrepot.api.http import Headers, Receive, Request, Response, Scope, Send, empty_response
@@ -134,20 +135,21 @@ class Application:
     async def _respond(self, request: Request, route: Route, fields: tuple[str, ...]) -> Response:
         """Answer a request; every error becomes an answer here, and nowhere else."""
         try:
-            if route.action is not Action.PROBE:
+            if route.action is Action.LOGIN:
+                self._admit(request)
+            elif route.action is not Action.PROBE:
                 self._admit(request)
                 origin = self._context.origins.of(request)
                 request.address = origin.address
-                authorization = request.header(b"authorization")
-                identity = await self._context.authenticator.authenticate(authorization, origin)
-                request.actor = identity.name
+                await identify(self._context, request, origin)
+                await authorize(self._context, request, route, fields)
                 if route.action in self._refused:
                     raise UnsupportedError({"reason": self._refused[route.action]})
             elif self.draining and route.label == "readyz":
                 raise UnavailableError({"reason": "shutting down"})
             return await route.handler(self._context, request, *fields)
         except UnauthorizedError as error:
-            return self._challenge(error, route, fields)
+            return self._challenge(error, request, route, fields)
         except ProtocolError as error:
             return error_response(error)
         except ClientDisconnectedError:
@@ -176,10 +178,13 @@ class Application:
             raise UnavailableError("health check failed: please see /debug/health")
 
     def _challenge(
-        self, error: UnauthorizedError, route: Route, fields: tuple[str, ...]
+        self, error: UnauthorizedError, request: Request, route: Route, fields: tuple[str, ...]
     ) -> Response:
         """Ask for credentials, and say for what, as `registry:2` does."""
         challenge = self._context.authenticator.challenge
+        if self._context.challenges is not None:
+            name = fields[0] if fields else None
+            challenge = self._context.challenges.to(request, error, route.action, name)
         if challenge is not None:
             error.headers["WWW-Authenticate"] = challenge
         if error.detail is None:

@@ -1,16 +1,22 @@
 """What every handler works with, put together by `entrepot.app`."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from entrepot.api.challenges import Challenges
 from entrepot.api.links import Links
 from entrepot.api.origins import Origins
+from entrepot.core.access import Identity
 from entrepot.identity import Authenticator
+from entrepot.services.access import Access
 from entrepot.services.push import ManifestRules
 from entrepot.services.stores import Stores
 from entrepot.services.uploads import Uploads
 from entrepot.telemetry import Metrics
+
+if TYPE_CHECKING:
+    from entrepot.services.tokens import TokenServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +43,27 @@ class Health(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class TokenEndpoint:
+    """The token server and who it asks: `logins` about names and passwords, `exchange` about the
+    tokens of other issuers, None where there are none.
+    """
+
+    server: "TokenServer"
+    logins: Authenticator
+    exchange: Callable[[str], Awaitable[Identity]] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """One registry, as its HTTP surface sees it.
 
-    `accelerate` is the prefix under which a server in front finds the blobs, or None.
+    `accelerate` is the prefix under which a server in front finds the blobs, or None. `challenges`
+    ask for tokens, where that is how callers are known; `tokens` is the registry's own token
+    server, if it has one.
     """
 
     authenticator: Authenticator
+    access: Access
     origins: Origins
     stores: Stores
     uploads: Uploads
@@ -53,3 +73,5 @@ class Context:
     accelerate: str | None
     health: Health
     metrics: Metrics
+    challenges: Challenges | None = None
+    tokens: TokenEndpoint | None = None

@@ -4,6 +4,7 @@ from urllib.parse import urlencode
 
 from entrepot.api.context import Context
 from entrepot.api.http import Headers, Request, Response, json_response
+from entrepot.core.access import Action
 from entrepot.core.digest import Digest
 from entrepot.core.errors import PaginationInvalidError
 from entrepot.core.manifest import OCI_INDEX
@@ -23,7 +24,10 @@ async def get_catalog(context: Context, request: Request) -> Response:
         raise PaginationInvalidError({"n": asked, "most": most})
     limit = min(CATALOG_PAGE, most) if asked is None else asked
     last = request.parameter("last") or ""
-    page = await discovery.list_repositories(context.stores, last=last, limit=limit)
+    visible = await context.access.visible(request.identity, Action.LIST)
+    page = await discovery.list_repositories(
+        context.stores, last=last, limit=limit, visible=visible
+    )
     headers = _next(context, "/v2/_catalog", page, limit)
     return json_response(200, {"repositories": page.names}, headers=headers)
 

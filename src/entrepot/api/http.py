@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import msgspec
 
+from entrepot.core.access import Identity
 from entrepot.core.errors import ClientDisconnectedError, RequestTimeoutError
 
 Scope = MutableMapping[str, Any]
@@ -34,8 +35,8 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/+=-]{1,64}")
 
 
 class Request:
-    """One HTTP request. `path` is decoded; `actor` is the caller's name and `address` the client's
-    once they are known, `received` the bytes of the body that were read."""
+    """One HTTP request. `path` is decoded; `identity` is the caller, `actor` the caller's name and
+    `address` the client's once they are known, `received` the bytes of the body that were read."""
 
     __slots__ = (
         "__dict__",
@@ -46,6 +47,7 @@ class Request:
         "actor",
         "address",
         "headers",
+        "identity",
         "method",
         "path",
         "received",
@@ -59,6 +61,7 @@ class Request:
         self.headers: Headers = scope["headers"]
         self._by_name: dict[bytes, bytes] = dict(self.headers)
         self.actor: str | None = None
+        self.identity: Identity
         self.address = ""
         self._idle = idle
         self._receive = receive

@@ -4,11 +4,13 @@ from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from entrepot.api import blobs, discovery, manifests, probes, uploads
+from entrepot.api import blobs, discovery, manifests, probes, tokens, uploads
 from entrepot.api.http import Response
 from entrepot.core.access import Action
 
 Handler = Callable[..., Awaitable[Response]]
+
+_REPOSITORY: Final = "/v2/{name}/"
 
 
 class Route(NamedTuple):
@@ -25,12 +27,22 @@ class Route(NamedTuple):
     handler: Handler
     label: str
 
+    @property
+    def on_repository(self) -> bool:
+        """Whether its first field is a repository, on which the action is done."""
+        return self.path.startswith(_REPOSITORY)
+
 
 TABLE: Final = (
     Route("GET", "/", Action.PROBE, probes.root, "base"),
     Route("GET", "/livez", Action.PROBE, probes.live, "livez"),
     Route("GET", "/readyz", Action.PROBE, probes.ready, "readyz"),
     Route("GET", "/metrics", Action.OBSERVE, probes.metrics, "metrics"),
+    Route("GET", "/auth/token", Action.LOGIN, tokens.get_token, "token"),
+    Route("POST", "/auth/token", Action.LOGIN, tokens.post_token, "token"),
+    Route("POST", "/auth/revoke", Action.LOGIN, tokens.post_revoke, "token"),
+    Route("GET", "/auth/jwks", Action.LOGIN, tokens.get_keys, "token"),
+    Route("GET", "/auth/certificates", Action.LOGIN, tokens.get_certificates, "token"),
     Route("GET", "/v2", Action.PROBE, probes.to_base, "base"),
     Route("GET", "/v2/", Action.CONNECT, probes.base, "base"),
     Route("GET", "/v2/_catalog", Action.LIST, discovery.get_catalog, "catalog"),
@@ -89,8 +101,6 @@ TABLE: Final = (
 
 _PROBES: Final = ("/livez", "/readyz", "/metrics")
 """Found without the prefix, too: whoever asks for them asks this server and no proxy."""
-
-_REPOSITORY: Final = "/v2/{name}/"
 
 
 class Match(NamedTuple):

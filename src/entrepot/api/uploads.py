@@ -6,6 +6,7 @@ from uuid import UUID
 
 from entrepot.api.context import Context
 from entrepot.api.http import Headers, Request, Response, empty_response
+from entrepot.core.access import Action
 from entrepot.core.digest import ALGORITHMS, Digest
 from entrepot.core.errors import (
     BlobUploadInvalidError,
@@ -17,6 +18,7 @@ from entrepot.core.errors import (
 from entrepot.core.names import RepositoryName
 from entrepot.core.ranges import chunk_range
 from entrepot.core.upload_state import UploadState
+from entrepot.services.mounting import find_source
 from entrepot.services.uploads import Part, held_range
 
 
@@ -51,6 +53,12 @@ async def _mount(context: Context, request: Request, repository: RepositoryName)
         origin = RepositoryName.parse(source) if source else None
     except (DigestInvalidError, NameInvalidError):
         return None
+    visible = await context.access.visible(request.identity, Action.PULL)
+    if visible is not None:
+        if origin is None:
+            origin = await find_source(context.stores, visible, digest, near=repository)
+        if origin is None or not visible.shows(origin):
+            return None
     if not await context.uploads.mount(repository, digest, source=origin):
         return None
     context.metrics.upload_finished("mounted")
@@ -116,7 +124,11 @@ async def _find(context: Context, request: Request, name: str, upload: str) -> U
     except ValueError:
         raise BlobUploadUnknownError({"upload": upload[:64]}) from None
     repository = RepositoryName.parse(name)
-    return await context.uploads.find(repository, known, signed=request.parameter("_state"))
+    signed = request.parameter("_state")
+    if signed is None and context.access.enabled:
+        # The state alone says for which repository the upload was begun.
+        raise BlobUploadUnknownError({"upload": str(known)})
+    return await context.uploads.find(repository, known, signed=signed)
 
 
 def _part(request: Request) -> Part:

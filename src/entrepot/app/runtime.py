@@ -18,6 +18,7 @@ from entrepot.api.routes import Router
 from entrepot.app.accounts import ensure_administrator
 from entrepot.app.authentication import Authentication, limited
 from entrepot.app.preparing import upload_secret
+from entrepot.app.rights import access_rules
 from entrepot.app.stores import (
     THREADS,
     index_address,
@@ -28,12 +29,14 @@ from entrepot.app.stores import (
     own_directory,
     tree_of,
 )
+from entrepot.app.tokens import challenges_of, open_token_server
 from entrepot.config import Config
 from entrepot.core.access import Action
 from entrepot.db import Database
 from entrepot.db.address import IndexAddress
 from entrepot.db.opening import migrate_index, open_index
 from entrepot.health import HealthBoard
+from entrepot.services.access import Access as Rights
 from entrepot.services.imports import find_past, take_part
 from entrepot.services.layout import Layout
 from entrepot.services.maintenance import Upkeep
@@ -91,16 +94,32 @@ class _Runtime:
         if not config.storage.maintenance.readonly.enabled:
             self._upkeep = asyncio.create_task(self._upkeep_of(stores).run())
         limits = config.http.limits
+        links = Links(
+            host=config.http.host,
+            prefix=config.http.path_prefix,
+            relative=config.http.relativeurls,
+        )
+        access = Rights(stores.index, now=stores.now, rules=access_rules(config))
+        authenticator, endpoint = self._authentication.authenticator, None
+        directory = self._authentication.directory
+        if config.auth.issues_tokens and directory is not None:
+            endpoint, authenticator = open_token_server(
+                config,
+                stores,
+                secret=secret,
+                access=access,
+                logins=authenticator,
+                standing=directory,
+                workloads=self._authentication.workloads,
+                metrics=self.metrics,
+            )
         return Context(
-            authenticator=limited(config, self._authentication.authenticator),
+            authenticator=limited(config, authenticator),
+            access=access,
             origins=_origins(config),
             stores=stores,
             uploads=uploads,
-            links=Links(
-                host=config.http.host,
-                prefix=config.http.path_prefix,
-                relative=config.http.relativeurls,
-            ),
+            links=links,
             limits=Limits(
                 manifest=limits.manifestsize,
                 headers=limits.headersize,
@@ -113,6 +132,8 @@ class _Runtime:
             accelerate=config.http.accelprefix if config.http.accel else None,
             health=self._health,
             metrics=self.metrics,
+            challenges=challenges_of(config, links),
+            tokens=endpoint,
         )
 
     async def stop(self) -> None:

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from entrepot.config.errors import ConfigError, Notice, Origin, Problem
 from entrepot.config.nodes import printable
+from entrepot.config.rules_access import check_access
 from entrepot.config.rules_tokens import check_tokens, is_http_url
 from entrepot.config.schema import Config
 from entrepot.config.schema_auth import Certificate, Local
@@ -25,6 +26,7 @@ def broken_rules(config: Config, origins: Mapping[str, Origin]) -> list[Problem]
         _storage,
         _auth,
         check_tokens,
+        check_access,
         _database,
         _addresses,
         _urls,

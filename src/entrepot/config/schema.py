@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Struct
 
 from entrepot.config.about import Duration, LogLevel, about
+from entrepot.config.schema_access import Access
 from entrepot.config.schema_auth import AuthLimits, Certificate, Local, Secrets
 from entrepot.config.schema_foreign import (
     Compatibility,
@@ -282,6 +283,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = Storage(filesystem=Filesystem())
     database: Annotated[Database, about("The index.")] = Database()
     auth: Annotated[Auth, about("Who may use the registry.", names_choice=True)] = Auth()
+    access: Annotated[Access, about("Who may do what.")] = Access()
     http: Annotated[Http, about("The HTTP server.")] = Http()
     health: Annotated[Health, about("Health checks.")] = Health()
     catalog: Annotated[Catalog, about("The catalog.")] = Catalog()
@@ -296,6 +298,16 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     proxy: Annotated[Proxy | None, about("A registry that this one is a cache of.")] = None
     compatibility: Annotated[Compatibility | None, about("Old formats.")] = None
     policy: Annotated[Policy | None, about("Repository policies.")] = None
+
+    @property
+    def access_enabled(self) -> bool:
+        """Whether people may do only what they have a role for; see `access.enabled`."""
+        if self.access.enabled is not None:
+            return self.access.enabled
+        htpasswd = self.auth.htpasswd
+        if self.auth.type == "htpasswd" and htpasswd is not None:
+            return bool(htpasswd.administrators is not None or htpasswd.groups)
+        return self.auth.type not in {"none", "silly", "token"}
 
     def database_url(self) -> str:
         """The index's URL: as configured, else a SQLite file in the registry's own directory.

@@ -12,6 +12,7 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from entrepot.core.access import Action, Identity, Scope
+from entrepot.core.names import RepositoryName
 from entrepot.core.patterns import (
     Pattern,
     PatternInvalidError,
@@ -266,6 +267,15 @@ def _scope_pattern_matches(text: str, name: str) -> bool:
         return parse_pattern(text).matches(name)
     except PatternInvalidError:
         return False
+
+
+def parse_namespace(text: str) -> str:
+    """Return the name of a namespace, where `/` stands for the root, too.
+
+    Raises:
+        NameInvalidError: no repository could lie in a namespace of this name.
+    """
+    return "" if text in {"", "/"} else RepositoryName.parse(text)
 
 
 def prefixes(name: str) -> Iterator[str]:

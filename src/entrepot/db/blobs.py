@@ -7,6 +7,7 @@ are known to be durable `synced` is false; see docs/storage-format.md.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from entrepot.core.areas import Area
 from entrepot.core.digest import Digest
 from entrepot.core.names import RepositoryName
 from entrepot.db.engine import Reader, Transaction
@@ -24,6 +25,15 @@ _FIND_LINKED = """
 """
 _FIND_ANYWHERE = """
     SELECT 1 FROM repository_blobs WHERE digest = :digest LIMIT 1
+"""
+# CROSS JOIN keeps SQLite from beginning with all that link the blob.
+_LIST_LINKING = """
+    SELECT seen.name FROM (
+        SELECT id, name FROM repositories WHERE name >= :first AND name <= :end
+        ORDER BY name LIMIT :most
+    ) AS seen
+    CROSS JOIN repository_blobs
+    WHERE repository_blobs.repository_id = seen.id AND repository_blobs.digest = :digest
 """
 _ADD = """
     INSERT INTO blobs (digest, size, synced, created_at) VALUES (:digest, :size, :synced, :now)
@@ -71,6 +81,12 @@ async def find_linked_blob(reader: Reader, repository: int, digest: Digest) -> L
 async def is_linked_anywhere(reader: Reader, digest: Digest) -> bool:
     """Return whether any repository links the blob."""
     return await reader.fetch_one(_FIND_ANYWHERE, {"digest": digest.packed}) is not None
+
+
+async def list_linking(reader: Reader, digest: Digest, *, area: Area, most: int) -> list[str]:
+    """Return which of the first `most` repositories in an area link the blob."""
+    values = {"digest": digest.packed, "first": area.first, "end": area.end, "most": most}
+    return [row[0] for row in await reader.fetch_all(_LIST_LINKING, values)]
 
 
 async def add_blob(

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from entrepot.core.access import Action, Identity
-from entrepot.core.areas import EVERYWHERE, Area, areas_of
+from entrepot.core.areas import Area, areas_of
 from entrepot.core.decision import (
     Decision,
     Grant,
@@ -69,6 +69,7 @@ class View:
         self._grants = grants
         self.known: dict[tuple[Action, str, bool, str | None], tuple[Decision, int]] = {}
         """What was decided, and until when it holds."""
+        self._areas: dict[Action, Sequence[Area]] = {}
 
     def decide(self, action: Action, target: Target, *, now: int) -> tuple[Decision, int]:
         """Return the decision, and until when it holds as far as grants end by themselves."""
@@ -87,10 +88,36 @@ class View:
                 found += grants.get(prefix, ())
         return found
 
+    @property
+    def sees_all(self) -> bool:
+        """Whether nothing is hidden, so that nothing need be decided one by one."""
+        return self.identity.administrator and self.identity.scopes is None
+
     def areas(self, action: Action) -> Sequence[Area]:
         """Return where there may be repositories to pull or list."""
-        grants = (grant for groups in self._grants for found in groups.values() for grant in found)
-        return areas_of(self.identity, action, policy=self._policy, grants=grants)
+        known = self._areas.get(action)
+        if known is None:
+            every = (grant for of in self._grants for found in of.values() for grant in found)
+            known = areas_of(self.identity, action, policy=self._policy, grants=every)
+            self._areas[action] = known
+        return known
+
+
+class Visible:
+    """The repositories that somebody may pull, or list: none outside `areas`, and of those in there
+    those that it `shows`.
+    """
+
+    def __init__(self, view: View, action: Action, *, now: int) -> None:
+        self.areas = view.areas(action)
+        self._view = view
+        self._action = action
+        self._now = now
+
+    def shows(self, name: str) -> bool:
+        """Whether this repository is one of them."""
+        target = Target(name, is_repository=True)
+        return self._view.decide(self._action, target, now=self._now)[0].allowed
 
 
 class Access:
@@ -186,12 +213,17 @@ class Access:
         target = Target(name, repository is not None, tag)
         return decision, (await self.view(identity)).grants_on(target)
 
-    async def areas(self, identity: Identity, action: Action) -> Sequence[Area]:
-        """Return the areas outside which `identity` may pull or list nothing."""
+    async def visible(self, identity: Identity, action: Action) -> "Visible | None":
+        """Return what `identity` may pull or list; None is everything."""
         if not self.rules.enabled:
-            return EVERYWHERE
+            if identity.scopes is None:
+                return None
+            identity = msgspec.structs.replace(identity, administrator=True)
         await self.refresh()
-        return (await self.view(identity)).areas(action)
+        view = await self.view(identity)
+        if view.sees_all:
+            return None
+        return Visible(view, action, now=self._now())
 
     async def view(self, identity: Identity) -> View:
         """Return what is known of an identity's rights, read from the index if need be."""

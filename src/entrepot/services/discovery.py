@@ -1,17 +1,22 @@
 """Listing repositories, tags and referrers (distribution-spec 1.1.1, "Content Discovery")."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
+from entrepot.core.areas import EVERYWHERE
 from entrepot.core.digest import Digest
 from entrepot.core.errors import NameUnknownError
 from entrepot.core.manifest import INDEXES, Descriptor, fallback_tag, parse_children
 from entrepot.core.names import RepositoryName, Tag
 from entrepot.db import repositories, tags
 from entrepot.db.manifests import Referrer, find_manifest, find_manifest_id, list_referrers
+from entrepot.services.access import Visible
 from entrepot.services.stores import Stores
 from entrepot.services.takeover import list_old_repositories, list_old_tags, take_over
+
+_LOOKED_AT: Final = 256
+"""Repositories at least that are looked at together, if not all of them may be visible."""
 
 
 class Page(NamedTuple):
@@ -21,13 +26,26 @@ class Page(NamedTuple):
     more: bool
 
 
-async def list_repositories(stores: Stores, *, last: str, limit: int) -> Page:
-    """Return at most `limit` repositories whose names come after `last`."""
-    old = await list_old_repositories(stores, last=last, limit=limit + 1)
-    names = await repositories.list_repositories(stores.index, last=last, limit=limit + 1)
-    if old:
-        names = _merged(names, old, limit=limit + 1)
-    return Page(names[:limit], len(names) > limit)
+async def list_repositories(
+    stores: Stores, *, last: str, limit: int, visible: Visible | None = None
+) -> Page:
+    """Return at most `limit` repositories whose names come after `last`, of those that are
+    visible, or of all.
+    """
+    names: list[str] = []
+    asked = limit + 1 if visible is None else max(limit + 1, _LOOKED_AT)
+    areas = EVERYWHERE if visible is None else visible.areas
+    while True:
+        old = await list_old_repositories(stores, last=last, limit=asked)
+        page = await repositories.list_repositories(
+            stores.index, last=last, limit=asked, areas=areas
+        )
+        if old:
+            page = _merged(page, old, limit=asked)
+        names += page if visible is None else filter(visible.shows, page)
+        if len(names) > limit or len(page) < asked:
+            return Page(names[:limit], len(names) > limit)
+        last = page[-1]
 
 
 async def list_tags(stores: Stores, name: RepositoryName, *, last: str, limit: int | None) -> Page:

@@ -1,0 +1,103 @@
+"""Whether a request is let in: who sends it, and may they do what its route is for?
+
+It is decided before anything is looked for. So a repository that somebody may not read answers them
+like one that does not exist, and takes as long.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from entrepot.api.context import Context
+from entrepot.api.http import Request
+from entrepot.api.routes import Route
+from entrepot.core.access import Action, Identity, Origin
+from entrepot.core.decision import Decision
+from entrepot.core.errors import (
+    BlobUnknownError,
+    DeniedError,
+    InsufficientScopeError,
+    ManifestUnknownError,
+    NameUnknownError,
+    ProtocolError,
+    UnauthorizedError,
+)
+from entrepot.core.names import RepositoryName
+
+_NOBODY: Final = Identity("", "anonymous", kind="anonymous")
+_WITHOUT_TAG: Final = (None,)
+
+
+async def identify(context: Context, request: Request, origin: Origin) -> None:
+    """Find out who sends a request: nobody in particular if it brings no credentials and access
+    control decides what those may do.
+
+    Raises:
+        UnauthorizedError: the credentials are no good, or there must be some.
+    """
+    authorization = request.header(b"authorization")
+    try:
+        identity = await context.authenticator.authenticate(authorization, origin)
+    except UnauthorizedError:
+        if authorization is not None or not context.access.enabled:
+            raise
+        identity = _NOBODY
+    request.identity = identity
+    request.actor = identity.name
+
+
+async def authorize(
+    context: Context, request: Request, route: Route, fields: tuple[str, ...]
+) -> None:
+    """Return if whoever sends the request may do what the route is for.
+
+    Raises:
+        UnauthorizedError: nobody is known, or the token is not for this: other credentials help.
+        DeniedError: it may be read, but this may not be done; the detail says why.
+        ProtocolError: it may not be read, so it does not exist.
+    """
+    identity, access = request.identity, context.access
+    if identity.scopes is None and not access.enabled:
+        return
+    repository = RepositoryName.parse(fields[0]) if route.on_repository else None
+    for tag in _tags(request, route, fields):
+        decision = await access.decide(identity, route.action, repository=repository, tag=tag)
+        if not decision.allowed:
+            raise await _refusal(context, identity, route, fields, decision)
+
+
+def _tags(request: Request, route: Route, fields: tuple[str, ...]) -> Sequence[str | None]:
+    """Return the tags that a request is about, or None for no tag in particular."""
+    if route.label != "manifest":
+        return _WITHOUT_TAG
+    if ":" not in fields[1]:
+        return (fields[1],)
+    named = request.query.get("tag") if route.action is Action.PUSH else None
+    return named or _WITHOUT_TAG
+
+
+async def _refusal(
+    context: Context,
+    identity: Identity,
+    route: Route,
+    fields: tuple[str, ...],
+    decision: Decision,
+) -> ProtocolError:
+    by_token = identity.method == "token"
+    if by_token and (decision.limited or identity.kind == "anonymous"):
+        return InsufficientScopeError()
+    if identity.kind == "anonymous":
+        return UnauthorizedError()
+    if route.on_repository:
+        reading = await context.access.decide(identity, Action.PULL, repository=fields[0])
+        if not reading.allowed:
+            return _unknown(route, fields)
+    return DeniedError({"reason": decision.reason})
+
+
+def _unknown(route: Route, fields: tuple[str, ...]) -> ProtocolError:
+    """Return what the route says of something that does not exist."""
+    if route.label == "manifest":
+        return ManifestUnknownError({"name": fields[0], "reference": fields[1][:256]})
+    if route.label == "blob":
+        return BlobUnknownError({"digest": fields[1][:256]})
+    return NameUnknownError({"name": fields[0]})

@@ -1,0 +1,29 @@
+"""What must fit together in the `access` section."""
+
+from collections.abc import Iterator
+
+from entrepot.config.schema import Config
+from entrepot.core.decision import parse_namespace
+from entrepot.core.errors import NameInvalidError
+from entrepot.core.roles import BUILT_IN, RoleInvalidError, check_role_name
+
+
+def check_access(config: Config) -> Iterator[tuple[str, str]]:
+    """Every key that doesn't fit, and why."""
+    if config.access.enabled and config.auth.type in {"none", "silly"}:
+        message = f"nobody is known with auth: {config.auth.type}; say in auth who may log in"
+        yield "access.enabled", message
+    for number, mapping in enumerate(config.access.mappings):
+        key = f"access.mappings[{number}]"
+        if bool(mapping.user) == bool(mapping.group):
+            yield key, "give either user or group"
+        try:
+            parse_namespace(mapping.namespace)
+        except NameInvalidError:
+            yield f"{key}.namespace", f"{mapping.namespace!r} can't be the name of a namespace"
+        for role in mapping.roles:
+            try:
+                if role not in BUILT_IN:
+                    check_role_name(role)
+            except RoleInvalidError as error:
+                yield f"{key}.roles", str(error)
