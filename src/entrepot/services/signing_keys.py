@@ -132,8 +132,8 @@ class SigningKeys:
     async def _look(self) -> None:
         """Read the keys from the index, and make those that are missing."""
         async with self._looking:
-            known = self._open(await list_signing_keys(self._stores.index))
             now = self._stores.now()
+            known = self._open(await list_signing_keys(self._stores.index), now=now)
             if _missing(known, now=now, schedule=self._schedule):
                 known = await self._make(now)
             self._keys = {key.row.kid: key for key in known}
@@ -144,14 +144,14 @@ class SigningKeys:
         spare = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
 
         async def work(transaction: Transaction) -> list[_Usable]:
-            known = self._open(await list_signing_keys(transaction))
+            known = self._open(await list_signing_keys(transaction), now=now)
             for key, times in zip(
                 spare, _missing(known, now=now, schedule=self._schedule), strict=False
             ):
                 made = self._row(key, *times)
                 await add_signing_key(transaction, made)
                 _log.info("key made that signs tokens", kid=made.kid)
-                known += self._open([made])
+                known += self._open([made], now=now)
             await forget_signing_keys(transaction, now=now)
             return known
 
@@ -175,8 +175,8 @@ class SigningKeys:
             expires_at=expires,
         )
 
-    def _open(self, rows: Sequence[SigningKey]) -> list[_Usable]:
-        return [self._known(row) for row in rows]
+    def _open(self, rows: Sequence[SigningKey], *, now: int) -> list[_Usable]:
+        return [self._known(row) for row in rows if now < row.expires_at]
 
     def _known(self, row: SigningKey) -> _Usable:
         known = self._keys.get(row.kid)
