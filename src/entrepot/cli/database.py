@@ -1,0 +1,55 @@
+"""`entrepot database`: moving the index to another engine."""
+
+import sys
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from entrepot.cli.config import PathArgument
+from entrepot.cli.moving import load_config, reported
+
+app = typer.Typer(name="database", help="The index.", no_args_is_help=True)
+
+
+@app.callback()
+def database() -> None:
+    """Move the index."""  # with one command alone typer would leave its name out
+
+
+@app.command()
+def move(
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            help="Where the index shall be: postgresql://USER:PASSWORD@HOST/DATABASE, or "
+            "sqlite:////path/to/file. The database must be there, and empty.",
+        ),
+    ],
+    path: PathArgument = None,
+) -> None:
+    """Copy the index into another database, and compare every row.
+
+    Pulls go on meanwhile; pushes wait, and fail when they have waited too long. An interrupted
+    move leaves the target empty: repeat it. Afterwards set `database.url` to the new URL and start
+    the registry again: what is pushed before that stays in the old index.
+    """
+    from entrepot.app.stores import index_address
+    from entrepot.config.rules import is_database_url
+    from entrepot.db.move import move_index
+
+    if not is_database_url(to):
+        raise typer.BadParameter(
+            "expected postgresql://... or sqlite:////path/to/file", param_hint="--to"
+        )
+    source = index_address(load_config(path))
+    with reported():
+        rows = move_index(source, replace(source, url=to), tell=_tell)
+    typer.echo(f"{rows} rows moved; every table is the same. Set database.url and restart.")
+
+
+def _tell(table: str, done: int, total: int) -> None:
+    if total and (done == total or sys.stderr.isatty()):
+        end = "\n" if done == total else "\r"
+        typer.echo(f"{table}: {done} of {total}{end}", err=True, nl=False)

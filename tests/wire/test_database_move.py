@@ -1,0 +1,136 @@
+"""`entrepot database move`: an index with everything in it, into PostgreSQL and back."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from entrepot.db.schema import metadata
+from tests.conformance.answers import assert_status
+from tests.conformance.pushing import push, put_manifest
+from tests.postgres import PASSWORD, Postgres
+from tests.servers import Registry, start_registry, wait_until
+from tests.wire.images import artifact, image, multi_platform
+
+IMAGES = 6
+
+
+def move(registry: Registry, to: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "entrepot", "database", "move", "--to", to]
+    return subprocess.run(
+        [*command, str(registry.config_path)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def fill(registry: Registry) -> None:
+    with httpx.Client(base_url=registry.url, timeout=30) as http:
+        for number in range(IMAGES):
+            push(http, f"team/app-{number}", image(f"move {number}"), tag="1")
+        push(http, "team/all", multi_platform("move"), tag="latest")
+        subject = image("move 0")
+        push(http, "team/app-0", artifact("move", subject=subject.manifest))
+        assert_status(put_manifest(http, "team/app-0", "moved", subject.manifest), 201)
+        assert_status(http.delete("/v2/team/app-0/manifests/moved"), 202)
+
+
+def shown(registry: Registry) -> list[bytes]:
+    """What clients see of it."""
+    with httpx.Client(base_url=registry.url, timeout=30) as http:
+        seen = [http.get("/v2/_catalog").content]
+        for name in [*(f"team/app-{number}" for number in range(IMAGES)), "team/all"]:
+            for tag in http.get(f"/v2/{name}/tags/list").raise_for_status().json()["tags"]:
+                answer = http.get(f"/v2/{name}/manifests/{tag}").raise_for_status()
+                seen.append(answer.content)
+                digest = answer.headers["Docker-Content-Digest"]
+                seen.append(http.get(f"/v2/{name}/referrers/{digest}").raise_for_status().content)
+        return seen
+
+
+def test_to_postgresql_and_back(postgres: Postgres, tmp_path: Path) -> None:
+    url, root = postgres.empty_database(), tmp_path / "shared"
+    storage = {"filesystem": {"rootdirectory": str(root)}}
+    with start_registry(tmp_path / "a", config={"storage": storage}) as registry:
+        fill(registry)
+        before = shown(registry)
+        moved = move(registry, url)  # while it serves
+        assert moved.returncode == 0, moved.stderr
+        assert "every table is the same" in moved.stdout
+        assert shown(registry) == before
+    config = {"storage": storage, "database": {"url": url}}
+    with start_registry(tmp_path / "b", config=config) as registry:
+        assert shown(registry) == before
+        with httpx.Client(base_url=registry.url, timeout=30) as http:
+            push(http, "team/new", image("after the move"), tag="1")
+        file = f"sqlite:///{tmp_path / 'back.sqlite3'}"
+        back = move(registry, file)
+        assert back.returncode == 0, back.stderr
+        after = shown(registry)
+    config = {"storage": storage, "database": {"url": file}}
+    with start_registry(tmp_path / "c", config=config) as registry:
+        assert shown(registry) == after
+        with httpx.Client(base_url=registry.url, timeout=30) as http:
+            push(http, "team/newer", image("and back"), tag="1")
+
+
+def test_a_filled_target_is_refused(postgres: Postgres, tmp_path: Path) -> None:
+    url = postgres.empty_database()
+    with start_registry(tmp_path / "a") as registry:
+        fill(registry)
+        assert move(registry, url).returncode == 0
+        again = move(registry, url)
+    assert again.returncode == 1
+    assert "give an empty one" in again.stderr
+    assert PASSWORD not in again.stderr
+    assert "Traceback" not in again.stderr
+
+
+@pytest.mark.parametrize("point", ["first rows", "half way"])
+def test_an_interrupted_move_left_nothing(postgres: Postgres, tmp_path: Path, point: str) -> None:
+    """Killed at any moment it can be repeated, and the source was never touched."""
+    url = postgres.empty_database()
+    with start_registry(tmp_path / "a") as registry:
+        fill(registry)
+        before = shown(registry)
+        command = [sys.executable, "-m", "entrepot", "database", "move", "--to", url]
+        moving = subprocess.Popen(
+            [*command, str(registry.config_path)], stderr=subprocess.PIPE, text=True
+        )
+        assert moving.stderr is not None
+        for line in moving.stderr:
+            if line.startswith("repositories:" if point == "first rows" else "manifests:"):
+                moving.send_signal(signal.SIGKILL)
+                break
+        moving.wait(30)
+        moving.stderr.close()
+        tables = [table.name for table in metadata.sorted_tables if table.name == "manifests"]
+        wait_until(
+            lambda: postgres.execute(f"SELECT count(*) FROM {tables[0]}", url)[0][0] == 0,
+            what="the end of the broken transaction",
+        )
+        assert shown(registry) == before
+        again = move(registry, url)
+        assert again.returncode == 0, again.stderr
+        count = postgres.execute("SELECT count(*) FROM manifests", url)[0][0]
+    assert count >= IMAGES
+
+
+def test_a_target_that_cannot_be_reached(registry: Registry, tmp_path: Path) -> None:
+    missing = move(registry, f"postgresql://registry:{PASSWORD}@127.0.0.1:1/none")
+    assert missing.returncode == 1
+    assert "127.0.0.1:1" in missing.stderr
+    assert PASSWORD not in missing.stderr
+    same = move(registry, f"sqlite:///{registry.root}/entrepot/index.sqlite3")
+    assert same.returncode == 1
+    assert "there already" in same.stderr
+    wrong = move(registry, "mysql://127.0.0.1/x")
+    assert wrong.returncode == 2
+    assert "expected postgresql://" in wrong.stderr
