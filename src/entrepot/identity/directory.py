@@ -63,7 +63,7 @@ class Directory:
         """Look at the revision every second, until cancelled."""
         while True:
             with suppress(EntrepotError):  # while the index is away nobody can change it
-                await self._look()
+                await self.look()
             await asyncio.sleep(_LOOK_EVERY)
 
     async def renew(self, holder: Identity, *, since: float) -> Identity | None:
@@ -84,7 +84,7 @@ class Directory:
     async def user(self, name: str) -> User | None:
         """Return the user of this name, or None."""
         if self._clock() >= self._fresh_until:
-            await self._look()
+            await self.look()
         try:
             return self._users[name]
         except KeyError:
@@ -98,7 +98,7 @@ class Directory:
     async def holder(self, fingerprint: bytes) -> Holder | None:
         """Return whom a secret stands for, or None."""
         if self._clock() >= self._fresh_until:
-            await self._look()
+            await self.look()
         known = self._holders.get(fingerprint)
         if known is not None:
             return known
@@ -126,8 +126,8 @@ class Directory:
             administrator=identity.administrator or user.administrator,
         )
 
-    async def _look(self) -> None:
-        """Forget everything if the revision has grown."""
+    async def look(self) -> None:
+        """Ask for the revision now, and forget everything if it has grown."""
         self._fresh_until = self._clock() + _LOOK_EVERY
         try:
             revision = await self._rows.revision()

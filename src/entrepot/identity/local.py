@@ -42,7 +42,8 @@ class Local:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="argon2")
 
     async def verify(self, name: bytes, password: bytes) -> Proof | None:
-        """See `Source.verify`."""
+        """See `Source.verify`; what was changed a moment ago counts already."""
+        await self._directory.look()
         user = await self._directory.user(name.decode("utf-8", "replace"))
         hashed = user.password if user is not None else None
         given, against = password[:_LONGEST_BYTES], hashed or self._decoy
