@@ -82,9 +82,10 @@ class Layout:
 
     async def exists(self) -> bool:
         """Whether there is any repository's folder."""
+        found = False
         async for _ in self.tree.names(layout.REPOSITORIES):
-            return True
-        return False
+            found = True
+        return found
 
     # Names --------------------------------------------------------------------------------------
 

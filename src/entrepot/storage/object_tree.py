@@ -34,13 +34,15 @@ class ObjectTree:
         page: list[str] = []
         while True:
             name, count = "", 0
-            async for entry in self._client.entries(folder, after=after):
+            entries = self._client.entries(folder, after=after)
+            async for entry in entries:
                 first, slash, _ = entry.key[len(folder) :].partition("/")
                 count = count + 1 if first == name else 0
                 if slash and first != name:
                     name = first
                     page.append(name)
                 if count > _SKIP or len(page) == _PAGE:
+                    await entries.aclose()  # type: ignore[attr-defined]
                     break
             else:
                 if page:
