@@ -1,22 +1,35 @@
 """Accounts beside the workers: for the command line, and for the first start."""
 
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
 
+from entrepot.app.rights import access_rules
 from entrepot.app.stores import index_address, now, own_directory
 from entrepot.config import Config, ConfigError, Problem
-from entrepot.core.accounts import AccountError
+from entrepot.core.access import Identity
+from entrepot.core.accounts import (
+    LOCAL,
+    ROBOT,
+    ROBOT_PREFIX,
+    AccountError,
+    AccountUnknownError,
+)
 from entrepot.core.passwords import PasswordPolicy
 from entrepot.db import Database
 from entrepot.db.opening import migrate_index, open_index
+from entrepot.identity.htpasswd import Roles
+from entrepot.services.access import Access
 from entrepot.services.accounts import Accounts
+from entrepot.services.grants import Grants
 from entrepot.services.guarding import Lockouts
+from entrepot.services.namespaces import Namespaces
 from entrepot.services.robots import Lifetimes, Robots, Tokens
 from entrepot.telemetry import Revealed
 
@@ -28,12 +41,34 @@ _log = structlog.get_logger("entrepot.app")
 
 @dataclass(frozen=True, slots=True)
 class AccountServices:
-    """What can be done about accounts."""
+    """What can be done about accounts and their rights."""
 
     users: Accounts
     robots: Robots
     tokens: Tokens
     lockouts: Lockouts
+    namespaces: Namespaces
+    grants: Grants
+    access: Access
+    roles: Roles
+    """What users of an htpasswd file are besides."""
+
+    def now(self) -> int:
+        """Return microseconds since 1970."""
+        return now()
+
+    async def identity(self, name: str, *, groups: Sequence[str]) -> Identity:
+        """Return whom a name stands for, as far as can be told without a login: somebody of whom
+        the index and the configuration know nothing is in `groups` alone.
+        """
+        if not name:
+            return Identity("", "anonymous", kind="anonymous")
+        if name.startswith(ROBOT_PREFIX):
+            return Identity(name, ROBOT, kind="robot")
+        known = self.roles.identity(name)
+        with suppress(AccountUnknownError):
+            known = (await self.users.find(name)).identity(LOCAL)
+        return msgspec.structs.replace(known, groups=tuple(sorted({*known.groups, *groups})))
 
 
 @asynccontextmanager
@@ -68,7 +103,20 @@ def account_services(config: Config, index: Database) -> AccountServices:
         robots=Robots(index, now=now, lifetimes=lifetimes),
         tokens=Tokens(index, now=now, lifetimes=lifetimes),
         lockouts=Lockouts(index, now=now),
+        namespaces=Namespaces(index, now=now),
+        grants=Grants(index, now=now),
+        access=Access(index, now=now, rules=access_rules(config)),
+        roles=roles_of(config),
     )
+
+
+def roles_of(config: Config) -> Roles:
+    """Return what the configuration says of the users of its htpasswd file."""
+    htpasswd = config.auth.htpasswd
+    if htpasswd is None:
+        return Roles()
+    everybody = ("*",) if htpasswd.administrators is None else ()
+    return Roles(htpasswd.administrators or everybody, htpasswd.groups)
 
 
 def open_users(config: Config, index: Database) -> Accounts:

@@ -5,7 +5,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from entrepot.app.accounts import open_argon2, open_users
+from entrepot.app.accounts import open_argon2, open_users, roles_of
 from entrepot.app.stores import now
 from entrepot.app.tokens import open_foreign, open_workloads
 from entrepot.config import Config
@@ -18,7 +18,7 @@ from entrepot.identity import Authenticator
 from entrepot.identity.anonymous import Anonymous
 from entrepot.identity.directory import Directory, Rows
 from entrepot.identity.guard import Guard, Tally
-from entrepot.identity.htpasswd import Htpasswd, Roles
+from entrepot.identity.htpasswd import Htpasswd
 from entrepot.identity.passwords import Passwords
 from entrepot.identity.rates import RateLimited
 from entrepot.identity.secrets import Secrets
@@ -106,8 +106,7 @@ class Authentication:
             rehash = open_users(self._config, self._index).rehash
             found.append(Local(directory, open_argon2(self._config), rehash=rehash))
         if auth.htpasswd is not None:
-            everybody = ("*",) if auth.htpasswd.administrators is None else ()
-            roles = Roles(auth.htpasswd.administrators or everybody, auth.htpasswd.groups)
+            roles = roles_of(self._config)
             found.append(Htpasswd(Path(auth.htpasswd.path), roles=roles, adopt=directory.adopt))
         return found
 

@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from entrepot.cli import admin, config, copying, database, moving, robot, token, user
+from entrepot.cli import (
+    access,
+    admin,
+    config,
+    copying,
+    database,
+    moving,
+    namespace,
+    robot,
+    token,
+    user,
+)
 
 NAMES = ("entrepot", "registry")
 
@@ -24,7 +35,7 @@ app.add_typer(database.app)
 moving.app.command("registry")(copying.import_registry)
 app.add_typer(moving.app)
 app.command()(moving.export_layout)
-for group in (user.app, robot.app, token.app, admin.app):
+for group in (namespace.app, access.app, user.app, robot.app, token.app, admin.app):
     app.add_typer(group)
 
 

@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 
 from entrepot.config.schema import Config
-from entrepot.core.decision import parse_namespace
-from entrepot.core.errors import NameInvalidError
+from entrepot.core.decision import AccessError, parse_namespace
 from entrepot.core.roles import BUILT_IN, RoleInvalidError, check_role_name
 
 
@@ -19,8 +18,8 @@ def check_access(config: Config) -> Iterator[tuple[str, str]]:
             yield key, "give either user or group"
         try:
             parse_namespace(mapping.namespace)
-        except NameInvalidError:
-            yield f"{key}.namespace", f"{mapping.namespace!r} can't be the name of a namespace"
+        except AccessError as error:
+            yield f"{key}.namespace", str(error)
         for role in mapping.roles:
             try:
                 if role not in BUILT_IN:

@@ -12,6 +12,7 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from entrepot.core.access import Action, Identity, Scope
+from entrepot.core.errors import EntrepotError, NameInvalidError
 from entrepot.core.names import RepositoryName
 from entrepot.core.patterns import (
     Pattern,
@@ -37,6 +38,14 @@ _SEEN: Final = frozenset({Action.PULL, Action.LIST})
 _WITHOUT_TAG: Final = frozenset({Action.PULL, Action.PUSH, Action.LIST})
 """What a grant for some tags gives of a repository where no tag is named: without reading and
 sending content nobody can use a tag. Deleting content would take every tag of it."""
+
+
+class AccessError(EntrepotError):
+    """A right, role or namespace can't be as it was asked for; the text says why."""
+
+
+class AccessUnknownError(AccessError):
+    """There is no such namespace, grant or role."""
 
 
 class Grant(Struct, frozen=True, kw_only=True):
@@ -273,9 +282,17 @@ def parse_namespace(text: str) -> str:
     """Return the name of a namespace, where `/` stands for the root, too.
 
     Raises:
-        NameInvalidError: no repository could lie in a namespace of this name.
+        AccessError: no repository could lie in a namespace of this name.
     """
-    return "" if text in {"", "/"} else RepositoryName.parse(text)
+    if text in {"", "/"}:
+        return ""
+    try:
+        return str(RepositoryName.parse(text))
+    except NameInvalidError:
+        raise AccessError(
+            f"{text[:256]!r} can't be a namespace: it has lower-case letters and digits with "
+            ". _ - between them, and slashes between its parts"
+        ) from None
 
 
 def prefixes(name: str) -> Iterator[str]:

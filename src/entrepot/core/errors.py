@@ -28,10 +28,14 @@
     │   ├── UnavailableError            UNAVAILABLE
     │   ├── UnknownError                UNKNOWN (a fault of the registry itself)
     │   └── UnsupportedError            UNSUPPORTED
+    ├── AccessError                (entrepot.core.decision) a right can't be as it was asked for
+    │   └── AccessUnknownError
     ├── AccountError               (entrepot.core.accounts) an account can't be as it was asked for
     │   └── AccountUnknownError
     ├── ClientDisconnectedError         nobody is left to be told
     ├── ConfigError                (entrepot.config) the configuration can't be used
+    ├── PatternInvalidError        (entrepot.core.patterns)
+    ├── RoleInvalidError           (entrepot.core.roles)
     ├── NoSpaceError               there is no room left, for blobs or for the index
     ├── UnreachableError           a server that this one needs doesn't answer just now
     ├── DatabaseError              (entrepot.db) the index can't be used

@@ -36,6 +36,7 @@ _ADD = """
 """
 _RENEW = "UPDATE grants SET expires_at = :expires_at WHERE id = :id"
 _REMOVE = "DELETE FROM grants WHERE id = :id"
+_REMOVE_OF = "DELETE FROM grants WHERE subject_kind = :kind AND subject = :subject"
 _FIND_WITH_ROLE = "SELECT id FROM grants WHERE role = :role LIMIT 1"
 
 _LIST_ROLES = "SELECT name, actions FROM roles ORDER BY name"
@@ -97,6 +98,11 @@ async def add_grant(transaction: Transaction, grant: Grant, *, namespace: int) -
 async def remove_grant(transaction: Transaction, number: int) -> bool:
     """Remove a grant; return whether there was one."""
     return await transaction.execute(_REMOVE, {"id": number}) == 1
+
+
+async def remove_grants_of(transaction: Transaction, kind: SubjectKind, subject: str) -> None:
+    """Remove every grant of somebody who is no more, so that nobody of the same name gets them."""
+    await transaction.execute(_REMOVE_OF, {"kind": kind, "subject": subject})
 
 
 async def find_grant_with_role(reader: Reader, role: str) -> int | None:

@@ -22,8 +22,10 @@ from entrepot.core.decision import (
     Target,
     decide,
     in_scope,
+    parse_namespace,
     prefixes,
 )
+from entrepot.core.roles import CONTENT
 from entrepot.db import Reader
 from entrepot.db.grants import list_grants_of, list_roles
 from entrepot.db.namespaces import list_namespaces
@@ -56,6 +58,15 @@ class AccessRules(Struct, frozen=True):
         """Whether the configuration makes somebody an administrator."""
         named = identity.kind == "user" and identity.name in self.administrators
         return named or not self.administrator_groups.isdisjoint(identity.groups)
+
+
+class Answer(Struct, frozen=True):
+    """A decision, about whom and what it is, and the grants of theirs in its namespaces."""
+
+    identity: Identity
+    target: Target
+    decision: Decision
+    grants: tuple[Grant, ...]
 
 
 class View:
@@ -195,23 +206,23 @@ class Access:
         return frozenset(allowed)
 
     async def explain(
-        self,
-        identity: Identity,
-        action: Action,
-        *,
-        repository: str | None = None,
-        namespace: str = "",
-        tag: str | None = None,
-    ) -> tuple[Decision, list[Grant]]:
-        """Return the decision, and every grant of the identity that was looked at."""
+        self, identity: Identity, action: Action, name: str, *, tag: str | None = None
+    ) -> Answer:
+        """Decide about a repository, or a namespace if the action is about namespaces, and return
+        all that was looked at.
+        """
+        target = Target(parse_namespace(name), action in CONTENT, tag)
         decision = await self.decide(
-            identity, action, repository=repository, namespace=namespace, tag=tag
+            identity,
+            action,
+            repository=target.name if target.is_repository else None,
+            namespace=target.name,
+            tag=tag,
         )
-        if not self.rules.enabled:
-            return decision, []
-        name = namespace if repository is None else repository
-        target = Target(name, repository is not None, tag)
-        return decision, (await self.view(identity)).grants_on(target)
+        grants = []
+        if self.rules.enabled:
+            grants = (await self.view(identity)).grants_on(target)
+        return Answer(identity, target, decision, tuple(grants))
 
     async def visible(self, identity: Identity, action: Action) -> "Visible | None":
         """Return what `identity` may pull or list; None is everything."""

@@ -24,6 +24,7 @@ from entrepot.db.accounts import (
     set_password,
 )
 from entrepot.db.engine import Database, Transaction
+from entrepot.db.grants import remove_grants_of
 from entrepot.db.revision import bump_revision
 from entrepot.services import audit
 
@@ -155,6 +156,7 @@ class Accounts:
         async def work(transaction: Transaction) -> None:
             user = _known(await find_user(transaction, name), name)
             await remove_user(transaction, user.id)
+            await remove_grants_of(transaction, "user", name)
 
         await self._write(work)
         audit.record("user.delete", by=by, on=name)

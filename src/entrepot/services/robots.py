@@ -22,6 +22,7 @@ from entrepot.db.credentials import (
     remove_credential,
 )
 from entrepot.db.engine import Database, Reader, Transaction
+from entrepot.db.grants import remove_grants_of
 from entrepot.db.revision import bump_revision
 from entrepot.db.robots import (
     add_robot,
@@ -147,11 +148,12 @@ class Robots:
         return secret
 
     async def revoke(self, name: str, *, by: str) -> None:
-        """Remove a robot with its secrets. Raises AccountUnknownError."""
+        """Remove a robot with its secrets and grants. Raises AccountUnknownError."""
 
         async def work(transaction: Transaction) -> None:
             await bump_revision(transaction)
             await remove_robot(transaction, (await _robot(transaction, name)).id)
+            await remove_grants_of(transaction, "robot", name)
 
         await self._index.write(work)
         audit.record("robot.revoke", by=by, on=name)

@@ -1,0 +1,192 @@
+"""The tree of namespaces: which there are, and their settings."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from entrepot.core.decision import (
+    AccessError,
+    AccessUnknownError,
+    Namespace,
+    Policy,
+    Visibility,
+    describe_namespace,
+    parse_namespace,
+)
+from entrepot.db.engine import Database, Reader, Transaction
+from entrepot.db.namespaces import (
+    add_namespace,
+    change_namespace,
+    count_repositories,
+    find_namespace,
+    find_nearest_namespace,
+    find_robot_in,
+    list_namespaces,
+    remove_namespace,
+)
+from entrepot.db.revision import bump_revision
+from entrepot.services import audit
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A namespace and what follows from those above: its visibility, and who says so."""
+
+    namespace: Namespace
+    parent: str | None
+    visibility: Visibility
+    visibility_from: str
+
+
+class Namespaces:
+    """Every change counts on every process and node some seconds later, at once where `changed` is
+    told, and is recorded with `by`, whoever makes it.
+    """
+
+    def __init__(
+        self,
+        index: Database,
+        *,
+        now: Callable[[], int],
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._index = index
+        self._now = now
+        self._changed = changed
+
+    async def list(self) -> Sequence[Known]:
+        """Return every namespace by name, the root first."""
+        found = await list_namespaces(self._index)
+        policy = Policy({namespace.name: namespace for namespace in found})
+        return [_known(namespace, policy) for namespace in found]
+
+    async def find(self, text: str) -> Known:
+        """Return a namespace. Raises AccessUnknownError."""
+        namespace = await known_namespace(self._index, parse_namespace(text))
+        above = await list_namespaces(self._index)
+        return _known(namespace, Policy({entry.name: entry for entry in above}))
+
+    async def repositories(self, name: str) -> int:
+        """Return how many repositories are in a namespace and in none below it."""
+        namespace = await known_namespace(self._index, parse_namespace(name))
+        return await count_repositories(self._index, namespace.id)
+
+    async def create(
+        self,
+        text: str,
+        *,
+        by: str,
+        visibility: Visibility | None = None,
+        description: str = "",
+    ) -> Namespace:
+        """Make a namespace; repositories that belong into it are in it at once.
+
+        Raises:
+            AccessError: the name is taken or not allowed.
+        """
+        wanted = Namespace(0, parse_namespace(text), visibility, description, self._now())
+
+        async def work(transaction: Transaction) -> Namespace:
+            await bump_revision(transaction)
+            parent = await find_nearest_namespace(transaction, wanted.name)
+            if parent.name == wanted.name:
+                raise AccessError(f"there is {describe_namespace(wanted.name)} already")
+            return await add_namespace(transaction, wanted, parent=parent)
+
+        made = await self._index.write(work)
+        self._changed()
+        audit.record("namespace.create", by=by, on=made.name, visibility=visibility or "inherited")
+        return made
+
+    async def change(
+        self,
+        text: str,
+        *,
+        by: str,
+        visibility: Visibility | msgspec.UnsetType | None = msgspec.UNSET,
+        description: str | None = None,
+    ) -> Namespace:
+        """Change what is given; without a visibility (None) a namespace has that of the one above.
+
+        Raises:
+            AccessUnknownError: there is no such namespace.
+            AccessError: the root has nothing above it.
+        """
+        name = parse_namespace(text)
+        if not name and visibility is None:
+            raise AccessError("there is nothing above the root namespace to inherit from")
+
+        async def work(transaction: Transaction) -> Namespace:
+            await bump_revision(transaction)
+            namespace = await known_namespace(transaction, name)
+            if visibility is not msgspec.UNSET:
+                namespace = msgspec.structs.replace(namespace, visibility=visibility)
+            if description is not None:
+                namespace = msgspec.structs.replace(namespace, description=description)
+            await change_namespace(transaction, namespace)
+            return namespace
+
+        made = await self._index.write(work)
+        self._changed()
+        audit.record(
+            "namespace.set", by=by, on=name or "/", visibility=made.visibility or "inherited"
+        )
+        return made
+
+    async def delete(self, text: str, *, by: str, move_up: bool = False) -> str:
+        """Remove a namespace with its grants, and return the name of the one above. If `move_up`,
+        repositories and namespaces in it go there; otherwise there must be none.
+
+        Raises:
+            AccessUnknownError: there is no such namespace.
+            AccessError: it is the root, or something is still in it.
+        """
+        name = parse_namespace(text)
+        if not name:
+            raise AccessError("the root namespace can't be deleted")
+
+        async def work(transaction: Transaction) -> str:
+            await bump_revision(transaction)
+            namespace = await known_namespace(transaction, name)
+            robot = await find_robot_in(transaction, namespace.id)
+            if robot is not None:
+                raise AccessError(f"{robot} is in {describe_namespace(name)}: revoke it first")
+            parent = await find_nearest_namespace(transaction, name.rpartition("/")[0])
+            if not move_up:
+                await _check_empty(transaction, namespace, parent)
+            await remove_namespace(transaction, namespace.id, parent=parent.id)
+            return parent.name
+
+        parent = await self._index.write(work)
+        self._changed()
+        audit.record("namespace.delete", by=by, on=name, moved_to=parent or "/")
+        return parent
+
+
+async def _check_empty(reader: Reader, namespace: Namespace, parent: Namespace) -> None:
+    count = await count_repositories(reader, namespace.id)
+    below = f"{namespace.name}/"
+    inside = [entry for entry in await list_namespaces(reader) if entry.name.startswith(below)]
+    if count or inside:
+        raise AccessError(
+            f"{describe_namespace(namespace.name)} has {count} repositories and {len(inside)} "
+            f"namespaces in it: delete them, or let them go to {describe_namespace(parent.name)} "
+            "(--move-up), whose members may then do with them what their roles allow"
+        )
+
+
+async def known_namespace(reader: Reader, name: str) -> Namespace:
+    """Return a namespace. Raises AccessUnknownError."""
+    found = await find_namespace(reader, name)
+    if found is None:
+        raise AccessUnknownError(
+            f"there is no namespace {name}; entrepot namespace create {name} makes it"
+        )
+    return found
+
+
+def _known(namespace: Namespace, policy: Policy) -> Known:
+    visibility, source = policy.visibility(namespace.name)
+    parent = policy.namespace_of(namespace.name.rpartition("/")[0]) if namespace.name else None
+    return Known(namespace, parent, visibility, source)
