@@ -1,4 +1,4 @@
-"""The four kinds of site that every client is tried on, and what the clients push there."""
+"""The kinds of site that every client is tried on, and what the clients push there."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def site(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
-    """A registry over plain HTTP or TLS, open or with accounts."""
-    tls, accounts = "tls" in request.param, "htpasswd" in request.param
+    """A registry over plain HTTP or TLS, open or with accounts, where `tokens` means that clients
+    get tokens of its own token server.
+    """
+    tls, accounts = "tls" in request.param, "open" not in request.param
     folder = tmp_path_factory.mktemp("site")
     trusted = folder / "trusted"  # clients take every key in such a folder for one to show
     trusted.mkdir()
@@ -40,7 +42,9 @@ def site(
         shutil.copy(authority.certificate, trusted / "ca.crt")
         pair = authority.server()
         config["http"]["tls"] = {"certificate": str(pair.certificate), "key": str(pair.key)}
-    if accounts:
+    if "tokens" in request.param:
+        config["auth"] = {"local": {"admin": {"name": USER, "password": PASSWORD}}}
+    elif accounts:
         hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(rounds=5)).decode()
         (folder / "htpasswd").write_text(f"{USER}:{hashed}\n")
         htpasswd = {"realm": "Tests", "path": str(folder / "htpasswd")}

@@ -20,10 +20,10 @@ from tests.clients.provide import SEARCH_PATH, path_of
 
 USER: Final = "ada"
 PASSWORD: Final = "in: und wieder out"
-"""The one account of a site with htpasswd. Guards nothing; spaces and a colon are allowed."""
+"""The one account of a site that has some. Guards nothing; spaces and a colon are allowed."""
 
-SITES: Final = ["plain-open", "plain-htpasswd", "tls-open", "tls-htpasswd"]
-WITH_ACCOUNTS: Final = [name for name in SITES if "htpasswd" in name]
+SITES: Final = ["plain-open", "plain-htpasswd", "plain-tokens", "tls-open", "tls-htpasswd"]
+WITH_ACCOUNTS: Final = [name for name in SITES if "open" not in name]
 PLAIN: Final = [name for name in SITES if "plain" in name]
 """The kinds of site; the `site` fixture makes them by these names."""
 

@@ -107,6 +107,6 @@ def test_strangers_are_refused(site: Site, stranger: Client, speak: str, layout:
     stranger.run("podman", "pull", f"oci:{layout}:one")
     image = stranger.run("podman", "images", "--quiet", "--no-trunc").split()[0]
     said = stranger.fails("podman", "push", speak, image, f"{site.host}/podman/refused:1")
-    assert "unauthorized" in said or "authentication required" in said
+    assert "unauthorized" in said or "authentication required" in said or "denied" in said
     login = ["podman", "login", speak, f"--username={USER}", "--password=wrong", site.host]
     assert "invalid username/password" in stranger.fails(*login)

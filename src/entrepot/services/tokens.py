@@ -56,9 +56,12 @@ LASTING: Final = frozenset({"local", "robot", "personal-token"})
 """How somebody must have been known to get a refresh token: those whose end the index tells of."""
 
 SAME_CLIENT: Final = frozenset(
-    {"docker", "buildkit-client", "containerd-client", "containers/image", "go-containerregistry"}
+    {
+        *("docker", "registry-client", "buildkit-client", "containerd-client"),
+        *("containers/image", "go-containerregistry", "oras-go"),
+    }
 )
-"""Clients that read one another's credentials from one file, and so bring each other's tokens."""
+"""Clients that read the credentials file of docker, and so bring the tokens that it was given."""
 
 REFRESH_PREFIX: Final = "entr_ref_"
 _REFRESH_BYTES: Final = 32
