@@ -3,7 +3,15 @@
 import asyncio
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    MutableMapping,
+)
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -42,7 +50,7 @@ class Request:
         "__dict__",
         "_by_name",
         "_idle",
-        "_read",
+        "_pieces",
         "_receive",
         "actor",
         "address",
@@ -65,7 +73,7 @@ class Request:
         self.address = ""
         self._idle = idle
         self._receive = receive
-        self._read = False
+        self._pieces: AsyncGenerator[bytes, None] | None = None
         self.received = 0
 
     def header(self, name: bytes) -> str | None:
@@ -110,17 +118,23 @@ class Request:
         peer = self.scope.get("client")
         return peer[0].removeprefix("::ffff:") if peer else ""
 
-    async def body(self) -> AsyncIterator[bytes]:
-        """Give the body in the pieces in which it arrives.
-
-        Docker sends pieces of 32 KiB, and to wait for each would cost far more than to handle it:
-        several are asked for at once. The server answers in the order of asking.
+    def body(self) -> AsyncIterator[bytes]:
+        """Give the body in the pieces in which it arrives; asked again, what is left of it.
 
         Raises:
             ClientDisconnectedError: the client went away before the end.
             RequestTimeoutError: nothing arrived for the idle timeout.
         """
-        self._read = True
+        if self._pieces is None:
+            self._pieces = self._read()
+        return self._pieces
+
+    async def _read(self) -> AsyncGenerator[bytes, None]:
+        """Read the body.
+
+        Docker sends pieces of 32 KiB, and to wait for each would cost far more than to handle it:
+        several are asked for at once. The server answers in the order of asking.
+        """
         rest = self.content_length
         asked: deque[Awaitable[Message]] = deque()
         ahead = 1
@@ -154,16 +168,15 @@ class Request:
 
     async def drain(self) -> None:
         """Read and drop what is left of a body that nobody wanted, if it is not too much."""
-        if self._read or self.method in {"GET", "HEAD", "DELETE"} or self.header(b"expect"):
+        unwanted = self.method in {"GET", "HEAD", "DELETE"} or self.header(b"expect")
+        if self._pieces is None and unwanted:
             return
         dropped = 0
-        try:
+        with suppress(ClientDisconnectedError, RequestTimeoutError):
             async for data in self.body():
                 dropped += len(data)
                 if dropped > DRAIN:
                     return
-        except (ClientDisconnectedError, RequestTimeoutError):
-            return
 
     async def disconnected(self) -> None:
         """Return when the client has gone, or has its whole answer."""
