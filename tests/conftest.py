@@ -64,6 +64,23 @@ def registry_on_postgres(
         yield running
 
 
+@pytest.fixture(scope="session")
+def registry_on_postgres_and_s3(
+    postgres: Postgres, seaweedfs: SeaweedFS, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Registry]:
+    """As `registry`, with its index in PostgreSQL and blobs that it streams from S3."""
+    config = {
+        "database": {"url": postgres.empty_database()},
+        "storage": {
+            "s3": seaweedfs.config("tests", rootdirectory="shared"),
+            "redirect": {"disable": True},
+        },
+    }
+    root = tmp_path_factory.mktemp("shared-s3") / "registry"
+    with start_registry(root, config=config) as running:
+        yield running
+
+
 @pytest.fixture
 def postgres_url(postgres: Postgres) -> Iterator[str]:
     """An empty index in PostgreSQL with the newest schema."""

@@ -21,18 +21,21 @@ _NUMBER = itertools.count()
 
 
 _EXTERNAL = os.environ.get("ENTREPOT_TEST_URL")
-_KINDS = ["external"] if _EXTERNAL else ["sqlite", "postgres"]
+_FIXTURES = {
+    "sqlite": "registry",
+    "postgres": "registry_on_postgres",
+    "postgres-s3": "registry_on_postgres_and_s3",
+}
 
 
-@pytest.fixture(scope="session", params=_KINDS)
+@pytest.fixture(scope="session", params=["external"] if _EXTERNAL else list(_FIXTURES))
 def registry_url(request: pytest.FixtureRequest) -> str:
-    """`http://host:port` of the registry under test, without a slash at the end; with its index in
-    each engine in turn.
+    """`http://host:port` of the registry under test, without a slash at the end: on SQLite and
+    files, PostgreSQL and files, PostgreSQL and S3 in turn.
     """
     if _EXTERNAL:
         return _EXTERNAL.rstrip("/")
-    fixture = "registry" if request.param == "sqlite" else "registry_on_postgres"
-    return str(request.getfixturevalue(fixture).url)
+    return str(request.getfixturevalue(_FIXTURES[request.param]).url)
 
 
 def _check(response: httpx.Response) -> None:
