@@ -37,8 +37,11 @@ LARGEST_SET: Final = 1_048_576
 """Bytes of a key set or bundle at most."""
 
 MOST_KEYS: Final = 1024
+_MOST_TRIED: Final = 32
+"""Keys that are tried at most for a token that names none."""
+
 _LEAST_RSA_BITS: Final = 2048
-_LEAST_SECRET: Final = 32
+_LEAST_SECRET_BITS: Final = 256
 _TYPES: Final[tuple[type[RSAKey] | type[ECKey] | type[OKPKey], ...]] = (ECKey, RSAKey, OKPKey)
 
 
@@ -73,19 +76,20 @@ class TrustedKeys:
             if key is None:
                 raise TokenRefusedError("the key that signed the token is not trusted")
             return [key]
-        return self.keys
+        return self.keys[:_MOST_TRIED]
 
     def knows(self, header: Header) -> bool:
         """Whether a token's key would be found by its id, if it has one."""
         return not header.kid or header.kid in self._by_id or bool(header.x5c)
 
     def _embedded(self, jwk: dict[str, Any], *, now: float) -> Key:
-        try:
-            key = JWKRegistry.import_key(jwk)
-        except (JoseError, ValueError, TypeError, KeyError) as error:
-            raise TokenRefusedError("the key in the token's header is malformed") from error
-        if isinstance(key, OctKey):
+        if jwk.get("kty") == OctKey.key_type:
             raise TokenRefusedError("the key in the token's header is a secret")
+        try:
+            _refuse_weak(jwk)
+            key = JWKRegistry.import_key(jwk)
+        except (JoseError, IdentityError, ValueError, TypeError, KeyError) as error:
+            raise TokenRefusedError("the key in the token's header is malformed") from error
         thumbprint = key.thumbprint()
         chain = jwk.get("x5c")
         if isinstance(chain, list) and chain:
@@ -190,12 +194,11 @@ def read_key_set(content: bytes) -> TrustedKeys:
     for entry in listed:
         if entry.get("use", "sig") != "sig" or entry.get("kty") not in JWKRegistry.key_types:
             continue
+        _refuse_weak(entry)
         try:
-            key = JWKRegistry.import_key(_cleaned(entry))
+            keys.append(JWKRegistry.import_key(_cleaned(entry)))
         except (JoseError, ValueError, TypeError, KeyError) as error:
             raise IdentityError(f"a key of the set is malformed: {error}") from error
-        _refuse_weak(key)
-        keys.append(key)
     return TrustedKeys(keys)
 
 
@@ -204,8 +207,9 @@ def _cleaned(entry: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in entry.items() if name not in {"key_ops", "x5c"}}
 
 
-def _refuse_weak(key: Key) -> None:
-    if isinstance(key, RSAKey) and key.public_key.key_size < _LEAST_RSA_BITS:
+def _refuse_weak(entry: dict[str, Any]) -> None:
+    """Raise `IdentityError` for a key that is too short, by the length of its base64url."""
+    if entry.get("kty") == RSAKey.key_type and len(str(entry.get("n"))) < _LEAST_RSA_BITS / 6:
         raise IdentityError(f"an RSA key of less than {_LEAST_RSA_BITS} bits is not accepted")
-    if isinstance(key, OctKey) and len(key.raw_value) < _LEAST_SECRET:
-        raise IdentityError(f"a secret of less than {_LEAST_SECRET} bytes is not accepted")
+    if entry.get("kty") == OctKey.key_type and len(str(entry.get("k"))) < _LEAST_SECRET_BITS / 6:
+        raise IdentityError(f"a secret of less than {_LEAST_SECRET_BITS} bits is not accepted")
