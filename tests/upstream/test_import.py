@@ -100,6 +100,13 @@ def push_all(base: str, images: dict[str, Image]) -> None:
             push(http, name, made, tag=tag)
 
 
+def large_image(seed: str) -> Image:
+    """An image with a layer that is streamed."""
+    layer = Content("application/vnd.oci.image.layer.v1.tar", random_bytes(3_000_000, seed))
+    about = config([], author=seed)
+    return Image(manifest(about, [layer]), (about, layer))
+
+
 # What arrives -----------------------------------------------------------------------------------
 
 
@@ -107,15 +114,14 @@ def test_everything_of_a_docker_registry(tmp_path: Path, target: Registry) -> No
     """Lists, shared layers, several repositories; digests are kept, and a second run asks for
     nothing again but brings tags that moved and images that are new.
     """
-    big = Content("application/vnd.oci.image.layer.v1.tar", random_bytes(3_000_000, "big"))
-    about = config([], author="big")
+    big = large_image("big")
     images = {
         "team/app:v1": image("app v1"),
         "team/app:v2": image("app v2"),
         "team/app:multi": multi_platform("app"),
         "docker/list:latest": docker_list("docker list"),
         "copy/of/app:v1": image("app v1"),
-        "big:1": Image(manifest(about, [big]), (about, big)),
+        "big:1": big,
     }
     with old_registry(tmp_path / "old") as host:
         push_all(f"http://{host}", images)
@@ -127,7 +133,8 @@ def test_everything_of_a_docker_registry(tmp_path: Path, target: Registry) -> No
         assert copied(target.host, "team/app:multi", tmp_path / "a") == copied(
             host, "team/app:multi", tmp_path / "b"
         )
-        assert httpx.get(f"{target.url}/v2/big/blobs/{big.digest}").content == big.data
+        blob = big.blobs[1]
+        assert httpx.get(f"{target.url}/v2/big/blobs/{blob.digest}").content == blob.data
 
         push_all(f"http://{host}", {"team/app:v1": image("app moved"), "new:1": image("new")})
         again = run(target, f"--from=http://{host}")
@@ -327,7 +334,7 @@ def test_credentials_by_halves(target: Registry) -> None:
 
 def test_what_is_broken_is_told_and_the_rest_arrives(tmp_path: Path, target: Registry) -> None:
     """Once it is mended, the same command brings it."""
-    broken, whole = image("broken"), image("whole")
+    broken, whole = large_image("broken"), image("whole")
     with old_registry(tmp_path / "old") as host:
         push_all(f"http://{host}", {"app:broken": broken, "app:whole": whole})
         encoded = broken.blobs[1].digest.removeprefix("sha256:")
