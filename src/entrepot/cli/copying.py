@@ -24,69 +24,79 @@ _MIB = 1_048_576
 _Patterns = list[str] | None
 
 
+_From = Annotated[
+    str,
+    typer.Option("--from", metavar="URL", help="The registry: https://HOST, or http://HOST."),
+]
+_Repositories = Annotated[
+    _Patterns,
+    typer.Option(
+        "--repository",
+        metavar="PATTERN",
+        help="Copy these repositories only; * stands for slashes, too. Names without * ? [ "
+        "need no catalog. May be repeated, as --exclude and --tag.",
+    ),
+]
+_Excluded = Annotated[
+    _Patterns,
+    typer.Option("--exclude", metavar="PATTERN", help="Leave these repositories out."),
+]
+_Tags = Annotated[_Patterns, typer.Option("--tag", metavar="PATTERN", help="Copy these tags only.")]
+_Jobs = Annotated[int, typer.Option(min=1, max=64, help="Requests to the other registry at once.")]
+_Username = Annotated[
+    str | None,
+    typer.Option(
+        help="The user there. Without one, the login that docker's configuration has.",
+        envvar="ENTREPOT_IMPORT_USERNAME",
+    ),
+]
+_PasswordStdin = Annotated[
+    bool,
+    typer.Option(
+        "--password-stdin",
+        help=f"Read the password from standard input instead of ${PASSWORD_VARIABLE}.",
+    ),
+]
+_TokenHosts = Annotated[
+    _Patterns,
+    typer.Option(
+        "--token-host",
+        metavar="HOST",
+        help="Another host that may be sent the password, because it gives tokens for the "
+        "registry. May be repeated.",
+    ),
+]
+_CaFile = Annotated[
+    Path | None,
+    typer.Option("--ca-file", help="Trust the authorities in this PEM file, and no others."),
+]
+_Certificate = Annotated[
+    Path | None, typer.Option("--client-certificate", help="Show this certificate (PEM).")
+]
+_Key = Annotated[
+    Path | None,
+    typer.Option("--client-key", help="Its key, if it is in a file of its own."),
+]
+_Insecure = Annotated[
+    bool, typer.Option("--insecure", help="Believe any certificate of the registry.")
+]
+
+
 def import_registry(
-    address: Annotated[
-        str,
-        typer.Option("--from", metavar="URL", help="The registry: https://HOST, or http://HOST."),
-    ],
+    address: _From,
     path: PathArgument = None,
     *,
-    repositories: Annotated[
-        _Patterns,
-        typer.Option(
-            "--repository",
-            metavar="PATTERN",
-            help="Copy these repositories only; * stands for slashes, too. Names without * ? [ "
-            "need no catalog. May be repeated, as --exclude and --tag.",
-        ),
-    ] = None,
-    excluded: Annotated[
-        _Patterns,
-        typer.Option("--exclude", metavar="PATTERN", help="Leave these repositories out."),
-    ] = None,
-    tags: Annotated[
-        _Patterns, typer.Option("--tag", metavar="PATTERN", help="Copy these tags only.")
-    ] = None,
-    jobs: Annotated[
-        int, typer.Option(min=1, max=64, help="Requests to the other registry at once.")
-    ] = 8,
-    username: Annotated[
-        str | None,
-        typer.Option(
-            help="The user there. Without one, the login that docker's configuration has.",
-            envvar="ENTREPOT_IMPORT_USERNAME",
-        ),
-    ] = None,
-    password_stdin: Annotated[
-        bool,
-        typer.Option(
-            "--password-stdin",
-            help=f"Read the password from standard input instead of ${PASSWORD_VARIABLE}.",
-        ),
-    ] = False,
-    token_hosts: Annotated[
-        _Patterns,
-        typer.Option(
-            "--token-host",
-            metavar="HOST",
-            help="Another host that may be sent the password, because it gives tokens for the "
-            "registry. May be repeated.",
-        ),
-    ] = None,
-    ca: Annotated[
-        Path | None,
-        typer.Option("--ca-file", help="Trust the authorities in this PEM file, and no others."),
-    ] = None,
-    certificate: Annotated[
-        Path | None, typer.Option("--client-certificate", help="Show this certificate (PEM).")
-    ] = None,
-    key: Annotated[
-        Path | None,
-        typer.Option("--client-key", help="Its key, if it is in a file of its own."),
-    ] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Believe any certificate of the registry.")
-    ] = False,
+    repositories: _Repositories = None,
+    excluded: _Excluded = None,
+    tags: _Tags = None,
+    jobs: _Jobs = 8,
+    username: _Username = None,
+    password_stdin: _PasswordStdin = False,
+    token_hosts: _TokenHosts = None,
+    ca: _CaFile = None,
+    certificate: _Certificate = None,
+    key: _Key = None,
+    insecure: _Insecure = False,
 ) -> None:
     """Copy repositories of a running registry: every tag, and what refers to the images.
 

@@ -39,7 +39,8 @@
     ├── NoSpaceError               there is no room left, for blobs or for the index
     ├── UnreachableError           a server that this one needs doesn't answer just now
     ├── DatabaseError              (entrepot.db) the index can't be used
-    └── StorageError               (entrepot.storage) the blob store failed
+    ├── StorageError               (entrepot.storage) the blob store failed
+    └── UpstreamError              (entrepot.upstream) another registry failed
 
 HTTP statuses stand in `entrepot.api.errors`, in one table.
 """
