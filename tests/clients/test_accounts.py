@@ -102,12 +102,23 @@ def test_docker(site: Site, client: Client, engine: str, account: Account, tmp_p
     docker.run("docker", "rmi", image)
 
 
-def test_podman(site: Site, client: Client, account: Account) -> None:
-    """podman logs in; wrong passwords are refused."""
+def test_podman(site: Site, client: Client, account: Account, layout: Path) -> None:
+    """podman logs in, pushes and pulls."""
+    storage, place = client.home / "storage.conf", client.home / "storage"
+    storage.write_text(
+        f'[storage]\ndriver = "vfs"\ngraphroot = "{place}/graph"\nrunroot = "{place}/run"\n'
+    )
+    variables = {**client.variables, "CONTAINERS_STORAGE_CONF": str(storage)}
+    client = Client(client.home, variables=variables)
     login = ["podman", "login", "--tls-verify=false", f"--username={account.name}"]
     assert "invalid username/password" in _refused(client, *login, "--password-stdin", site.host)
     printed = client.run(*login, "--password-stdin", site.host, given=account.password)
     assert "Login Succeeded" in printed
+    image = f"{site.host}/podman/accounts:one"
+    loaded = client.run("podman", "pull", "--quiet", f"oci:{layout}:one").strip()
+    client.run("podman", "push", "--tls-verify=false", loaded, image)
+    client.run("podman", "rmi", "--force", loaded)
+    client.run("podman", "pull", "--tls-verify=false", image)
 
 
 def test_skopeo(site: Site, client: Client, account: Account, layout: Path, tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_the_questions_are_functions() -> None:
         if module.name in {f.stem for f in (SOURCE / "db").glob("*.py")} - engines:
             found = import_module(f"entrepot.db.{module.name}")
             for name, value in inspect.getmembers(found, inspect.iscoroutinefunction):
-                if value.__module__ == found.__name__:
+                if value.__module__ == found.__name__ and not name.startswith("_"):
                     exist.add(name)
     table = rows(section(read("index-model.md"), "What is there, and used"))
     assert {name for row in table for name in quoted(row[3])} == exist - {"add_blob"}

@@ -18,17 +18,6 @@ from sqlalchemy.types import TypeEngine
 
 def add_accounts(metadata: MetaData, *, big_id: TypeEngine[int], name: TypeEngine[str]) -> None:
     """Add the tables to `metadata`; `big_id` and `name` are the types of ids and names."""
-
-    def owner(table: str, *, key: bool = False) -> "Column[int]":
-        return Column(
-            f"{table[:-1]}_id",
-            big_id,
-            ForeignKey(f"{table}.id", ondelete="CASCADE"),
-            primary_key=key,
-            autoincrement=False,
-            nullable=not key,
-        )
-
     Table(
         "users",
         metadata,
@@ -44,11 +33,26 @@ def add_accounts(metadata: MetaData, *, big_id: TypeEngine[int], name: TypeEngin
     Table(
         "user_groups",
         metadata,
-        owner("users", key=True),
+        _owner("users", big_id, key=True),
         Column("name", name, primary_key=True),
         Index(None, "name"),
         sqlite_with_rowid=False,
     )
+    Table(
+        "login_failures",
+        metadata,
+        Column("kind", Text, primary_key=True),
+        Column("subject", name, primary_key=True),
+        Column("count", Integer, nullable=False),
+        Column("failed_at", BigInteger, nullable=False),
+        Column("locked_until", BigInteger, nullable=False),
+        Index(None, "failed_at"),
+        sqlite_with_rowid=False,
+    )
+    _add_robots(metadata, big_id, name)
+
+
+def _add_robots(metadata: MetaData, big_id: TypeEngine[int], name: TypeEngine[str]) -> None:
     Table(
         "robots",
         metadata,
@@ -68,8 +72,8 @@ def add_accounts(metadata: MetaData, *, big_id: TypeEngine[int], name: TypeEngin
         "credentials",
         metadata,
         Column("id", big_id, primary_key=True, autoincrement=True),
-        owner("robots"),
-        owner("users"),
+        _owner("robots", big_id),
+        _owner("users", big_id),
         Column("name", Text, nullable=False),
         Column("fingerprint", LargeBinary(32), nullable=False, unique=True),
         Column("scopes", Text),
@@ -80,14 +84,14 @@ def add_accounts(metadata: MetaData, *, big_id: TypeEngine[int], name: TypeEngin
         Index(None, "user_id"),
         CheckConstraint("(robot_id IS NULL) <> (user_id IS NULL)", name="one_owner"),
     )
-    Table(
-        "login_failures",
-        metadata,
-        Column("kind", Text, primary_key=True),
-        Column("subject", name, primary_key=True),
-        Column("count", Integer, nullable=False),
-        Column("failed_at", BigInteger, nullable=False),
-        Column("locked_until", BigInteger, nullable=False),
-        Index(None, "failed_at"),
-        sqlite_with_rowid=False,
+
+
+def _owner(table: str, big_id: TypeEngine[int], *, key: bool = False) -> "Column[int]":
+    return Column(
+        f"{table[:-1]}_id",
+        big_id,
+        ForeignKey(f"{table}.id", ondelete="CASCADE"),
+        primary_key=key,
+        autoincrement=False,
+        nullable=not key,
     )
