@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 from tests.certificates import Pair
 
@@ -51,13 +52,16 @@ Answer = Callable[[Heard], Reply]
 class Site:
     """The server, what it was asked, and what it answers: replace `answer` at any time."""
 
-    def __init__(self, answer: Answer, tls: Pair | None) -> None:
+    def __init__(self, answer: Answer, tls: Pair | None, clients: Path | None) -> None:
         self.answer = answer
         self.requests: list[Heard] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         if tls is not None:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             context.load_cert_chain(tls.certificate, tls.key)
+            if clients is not None:
+                context.verify_mode = ssl.CERT_REQUIRED
+                context.load_verify_locations(clients)
             self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self.port = int(self._server.server_address[1])
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
@@ -105,9 +109,11 @@ def _handler(site: Site) -> type[BaseHTTPRequestHandler]:
 
 
 @contextmanager
-def scripted(answer: Answer, *, tls: Pair | None = None) -> Iterator[Site]:
-    """A running server of this kind."""
-    site = Site(answer, tls)
+def scripted(
+    answer: Answer, *, tls: Pair | None = None, clients: Path | None = None
+) -> Iterator[Site]:
+    """A running server of this kind; `clients` has the authority that signs their certificates."""
+    site = Site(answer, tls, clients)
     site.start()
     try:
         yield site

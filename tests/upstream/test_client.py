@@ -15,6 +15,7 @@ from entrepot.upstream import (
     Credentials,
     TlsOptions,
     UpstreamAddress,
+    UpstreamAddressError,
     UpstreamContentError,
     UpstreamError,
     UpstreamOptions,
@@ -487,3 +488,23 @@ async def test_a_certificate_of_nobody_is_not_asked_again(tmp_path: Path) -> Non
         async with client(site, tls=TlsOptions(insecure=True)) as upstream:
             await upstream.check()
         assert len(site.requests) == 2
+
+
+async def test_a_certificate_of_ours_is_shown(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    pair, ca = authority.client(), authority.certificate
+    with scripted(lambda _: Reply(200), tls=authority.server(), clients=ca) as site:
+        async with client(site, tls=TlsOptions(ca=ca), attempts=2) as upstream:
+            with pytest.raises(UpstreamUnreachableError):
+                await upstream.check()
+        shown = TlsOptions(ca=ca, certificate=pair.certificate, key=pair.key)
+        async with client(site, tls=shown) as upstream:
+            await upstream.check()
+        assert len(site.requests) == 1
+
+
+async def test_files_that_are_no_certificates(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("nothing")
+    for options in (TlsOptions(ca=tmp_path / "text"), TlsOptions(ca=tmp_path / "none")):
+        with pytest.raises(UpstreamAddressError, match="no usable PEM file"):
+            client("https://old", tls=options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -466,3 +467,28 @@ def test_registries_that_can_take_nothing(tmp_path: Path, storage: str, told: st
     )
     assert done.returncode == 1
     assert told in done.stderr
+
+
+def test_a_terminal_sees_one_line_that_changes(registry: Registry, target: Registry) -> None:
+    """And no JSON; failures stay."""
+    push_all(registry.url, {"seen/app:v1": image("seen")})
+    ours, theirs = pty.openpty()
+    try:
+        names = ("--repository", "seen/app", "--repository", "seen/none")
+        done = subprocess.run(
+            command(target, "--from", registry.url, *names),
+            env=environment(target),
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            check=False,
+            timeout=110,
+        )
+        os.close(theirs)
+        seen = os.read(ours, 65_536).decode()
+    finally:
+        os.close(ours)
+    assert done.returncode == 1
+    assert "1 failed" in done.stdout.decode()
+    assert "seen/none: there is no such repository" in seen
+    assert "\r\x1b[K" in seen
+    assert "{" not in seen
