@@ -1,5 +1,6 @@
 """Accounts beside the workers: for the command line, and for the first start."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -87,7 +88,7 @@ async def opened_accounts(config: Config) -> AsyncIterator[AccountServices]:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise AccountError(f"{directory} can't be made: {error.strerror}") from error
-    migrate_index(address)
+    await asyncio.to_thread(migrate_index, address)
     index = open_index(address)
     try:
         yield account_services(config, index)
