@@ -122,6 +122,7 @@ class Application:
             self._metrics.finished(label, request.method, status, seconds, request.received, sent)
             if self._access_log is not None:
                 self._access_log(request, status, seconds, sent)
+            request.end()
 
     def _unroutable(self, request: Request, methods: set[str]) -> Response:
         if not methods:

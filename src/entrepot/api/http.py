@@ -176,12 +176,26 @@ class Request:
             async for data in self.body():
                 dropped += len(data)
                 if dropped > DRAIN:
-                    return
+                    break
+        if self._pieces is not None:
+            await self._pieces.aclose()
+
+    def end(self) -> None:
+        """Let go of the connection. An exception's traceback may hold the request until the next
+        collection of garbage, and a body that is held but not read stops its client.
+        """
+        self._receive = _nothing
+        self._pieces = None
 
     async def disconnected(self) -> None:
         """Return when the client has gone, or has its whole answer."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
+
+
+async def _nothing() -> Message:
+    """Tell that there is no client any more."""
+    return {"type": "http.disconnect"}
 
 
 class _Patience:
