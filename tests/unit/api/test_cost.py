@@ -115,14 +115,16 @@ def test_a_manifest_that_was_read_before(build: Callable[[str], Application]) ->
 
 
 def test_a_blob(build: Callable[[str], Application]) -> None:
-    """One statement, and the store is opened once; to know that it is there, not at all."""
+    """One statement, and the store is opened once, when it has said that it sends nobody elsewhere;
+    to know that it is there, not at all.
+    """
     application = build("")
 
     async def scenario() -> None:
         async with running(application) as site:
             await push(site, tag="latest")
             path = f"/v2/a/blobs/{IMAGE.blobs[0].digest}"
-            for method, calls in (("HEAD", list[str]()), ("GET", ["open"])):
+            for method, calls in (("HEAD", list[str]()), ("GET", ["address", "open"])):
                 costs = Costs(application)
                 assert (await site.ask(method, path)).status == 200
                 assert len(costs.statements) == (1 if method == "HEAD" else 0)
