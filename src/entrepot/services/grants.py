@@ -31,6 +31,8 @@ from entrepot.services.namespaces import known_namespace
 
 _PAGE = 1000
 _LONGEST_SUBJECT = 255
+_LATEST = 253_402_300_799_000_000
+"""The end of the year 9999, after which no date can be written."""
 
 
 class Grants:
@@ -170,6 +172,8 @@ def _checked(grant: Grant, *, now: int) -> Grant:
         )
     if grant.subject_kind == "robot" and not subject.startswith(ROBOT_PREFIX):
         raise AccessError(f"{subject} is no robot: their names begin with {ROBOT_PREFIX}")
+    if grant.expires_at is not None and grant.expires_at > _LATEST:
+        raise AccessError(f"the end of a grant to {subject} is too far away: leave it out")
     if not grant.is_live(now):
         raise AccessError(f"a grant in {describe_namespace(grant.namespace)} ends before it begins")
     return msgspec.structs.replace(grant, created_at=now)
