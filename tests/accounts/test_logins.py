@@ -151,6 +151,15 @@ async def test_locks_are_listed_and_lifted(world: World) -> None:
     assert await world.lockouts.list() == []
 
 
+async def test_a_new_password_lifts_the_lock(world: World) -> None:
+    await world.users.create("ada", password=GOOD, by="test")
+    passwords = world.authenticator(guard=world.guard())
+    for _ in range(3):
+        await login(passwords, "ada", "wrong")
+    await world.users.set_password("ada", "another long phrase", by="test")
+    assert isinstance(await login(passwords, "ada", "another long phrase"), Identity)
+
+
 async def test_old_failures_are_forgotten(world: World) -> None:
     passwords = world.authenticator(guard=world.guard())
     await login(passwords, "old", "x")

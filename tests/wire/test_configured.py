@@ -228,7 +228,8 @@ def test_htpasswd(tmp_path: Path) -> None:
     """401 with a challenge for strangers, all for users; a changed file counts at once."""
     users = tmp_path / "htpasswd"
     write_users(users, b"alice:" + hash_of("wonderland"))
-    auth = {"htpasswd": {"realm": "the registry", "path": str(users)}}
+    limits = {"attempts": 1000, "addressattempts": 1000}
+    auth = {"htpasswd": {"realm": "the registry", "path": str(users)}, "limits": limits}
     with configured(tmp_path, {"auth": auth}) as (registry, http):
         for path in ("/v2/", "/v2/_catalog", "/v2/a/tags/list", "/metrics"):
             for given in (None, ("alice", "mirror"), ("bob", "wonderland")):

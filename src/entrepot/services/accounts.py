@@ -25,6 +25,7 @@ from entrepot.db.accounts import (
 )
 from entrepot.db.engine import Database, Transaction
 from entrepot.db.grants import remove_grants_of
+from entrepot.db.guarding import remove_failures
 from entrepot.db.revision import bump_revision
 from entrepot.services import audit
 
@@ -130,7 +131,7 @@ class Accounts:
         return await self.find(name)
 
     async def set_password(self, name: str, password: str | None, *, by: str) -> None:
-        """Give a user another password, or none; the old one counts no more.
+        """Give a user another password, or none; the old one counts no more, nor do failed logins.
 
         Raises:
             AccountUnknownError: there is no such user.
@@ -141,6 +142,7 @@ class Accounts:
         async def work(transaction: Transaction) -> None:
             user = _known(await find_user(transaction, name), name)
             await set_password(transaction, user.id, password=hashed, now=self._now())
+            await remove_failures(transaction, "account", name)
 
         await self._write(work)
         audit.record("user.passwd", by=by, on=name)
