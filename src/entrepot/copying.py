@@ -5,6 +5,8 @@ from collections.abc import Callable
 from secrets import token_bytes
 from typing import Final
 
+import uvloop
+
 from entrepot.app import opened, prepare
 from entrepot.app.runtime import manifest_rules
 from entrepot.config import Config, ConfigError, Problem
@@ -40,7 +42,7 @@ def copy(
             [Problem("storage.maintenance.readonly: nothing can be copied into this registry")]
         )
     prepare(config)
-    return asyncio.run(_copy(config, Upstream(address, options), selection, jobs, tell))
+    return uvloop.run(_copy(config, Upstream(address, options), selection, jobs, tell))
 
 
 async def _copy(

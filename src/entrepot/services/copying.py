@@ -17,6 +17,7 @@ from collections.abc import (
     Hashable,
     Iterable,
     Mapping,
+    Sequence,
 )
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -212,9 +213,13 @@ class _Repository:
             tag = Tag.parse(text)
             async with self._copier.requests:
                 digest = await upstream.find_digest(self._name, tag)
-            if digest is None or await self._put(digest) is None:
+            if digest is None:
                 raise UpstreamContentError("the tag is listed, but there is no such manifest")
-            if await self._point(tag, digest):
+            moved = await self._digest_at(tag) != digest
+            if await self._put(digest, tags=(tag,) if moved else ()) is None:
+                raise UpstreamContentError("the tag leads to a manifest that is not there")
+            if moved:
+                await self._point(tag, digest)
                 counts.tags += 1
             else:
                 counts.unchanged_tags += 1
@@ -224,18 +229,20 @@ class _Repository:
             self._copier.fail(f"{self._name}:{text[:128]}", error)
             return None
 
-    async def _point(self, tag: Tag, digest: Digest) -> bool:
-        """Point a tag at a manifest that is here; return whether it did not."""
-        index = self._stores.index
-        current = await find_manifest(index, self._name, tag)
-        if current is not None and current.digest == digest:
-            return False
-        stored = await find_manifest(index, self._name, digest)
+    async def _digest_at(self, tag: Tag) -> Digest | None:
+        """Return what a tag points at here."""
+        stored = await find_manifest(self._stores.index, self._name, tag)
+        return stored and stored.digest
+
+    async def _point(self, tag: Tag, digest: Digest) -> None:
+        """Point a tag at a manifest that is here, unless it came with the manifest."""
+        if await self._digest_at(tag) == digest:
+            return
+        stored = await find_manifest(self._stores.index, self._name, digest)
         if stored is None:
             raise UpstreamContentError("somebody deleted the manifest while it was copied")
         pushed = PushedManifest(self._name, digest, stored.payload, stored.media_type, tags=(tag,))
         await put_manifest(self._stores, pushed, rules=self._copier.rules)
-        return True
 
     async def _copy_referrers(self, subject: Digest) -> list[Digest]:
         """Copy the manifests that the other registry lists for a subject, and return them."""
@@ -268,8 +275,12 @@ class _Repository:
         stored = await find_manifest(self._stores.index, self._name, digest)
         return stored and parse(stored.payload, content_type=stored.media_type)
 
-    async def _put(self, digest: Digest, *, depth: int = 0) -> Manifest | None:
-        """Have a manifest here with all that it needs; None if the other registry has none."""
+    async def _put(
+        self, digest: Digest, *, tags: Sequence[Tag] = (), depth: int = 0
+    ) -> Manifest | None:
+        """Have a manifest here with all that it needs; None if the other registry has none. If it
+        is new, `tags` point at it.
+        """
         if depth > _DEEPEST:
             raise UpstreamContentError("lists are nested too deeply")
         async with self._copier.lock((self._name, digest)):
@@ -284,7 +295,9 @@ class _Repository:
             for child in manifest.children:
                 await self._put(Digest(child.digest), depth=depth + 1)
             await self._put_blobs(manifest)
-            pushed = PushedManifest(self._name, digest, fetched.payload, fetched.content_type)
+            pushed = PushedManifest(
+                self._name, digest, fetched.payload, fetched.content_type, tags=tags
+            )
             await put_manifest(self._stores, pushed, rules=self._copier.rules)
             self._copier.counts.manifests += 1
             return manifest
