@@ -158,6 +158,45 @@ def test_oras(site: Site, client: Client, account: Account, tmp_path: Path) -> N
     assert (tmp_path / "out" / "notes.txt").read_text() == "from the warehouse\n"
 
 
+def test_entrepot_login(site: Site, client: Client, account: Account) -> None:
+    """Other clients find what `entrepot login` kept; a wrong password is not kept."""
+    command = [sys.executable, "-m", "entrepot", "login", f"http://{site.host}"]
+    command += ["--username", account.name, "--password-stdin"]
+    kept = client.home / ".docker" / "config.json"
+    kept.parent.mkdir()
+    kept.write_text('{"auths": {"elsewhere": {"auth": "x"}}, "experimental": "enabled"}')
+    before = kept.read_bytes()
+    assert "refuses this name and password" in _refused(client, *command)
+    assert kept.read_bytes() == before
+    client.run(*command, given=account.password)
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert json.loads(kept.read_text())["experimental"] == "enabled"
+    (client.home / "notes.txt").write_text("from the warehouse\n")
+    artifact = f"{site.host}/oras/kept:1"
+    client.run("oras", "push", "--plain-http", artifact, "notes.txt:text/plain")
+
+
+def test_entrepot_login_and_a_credential_store(
+    site: Site, client: Client, accounts: dict[str, Account]
+) -> None:
+    """Where docker is told of a store, that has the secret and the file has not."""
+    store = client.home / "bin" / "docker-credential-shelf"
+    store.parent.mkdir()
+    store.write_text(f"#!/bin/sh\n[ $1 = store ] && cat > {client.home}/shelf\n")
+    store.chmod(0o755)
+    kept = client.home / ".docker" / "config.json"
+    kept.parent.mkdir()
+    kept.write_text('{"credsStore": "shelf"}')
+    path = f"{store.parent}:{os.environ['PATH']}"
+    client = Client(client.home, variables={**client.variables, "PATH": path})
+    command = [sys.executable, "-m", "entrepot", "login", f"http://{site.host}"]
+    token = accounts["token"]
+    client.run(*command, "-u", token.name, "--password-stdin", given=token.password)
+    shelved = json.loads((client.home / "shelf").read_text())
+    assert shelved == {"ServerURL": site.host, "Username": "ada", "Secret": token.password}
+    assert kept.read_text() == '{"credsStore": "shelf"}'
+
+
 def test_a_scope_is_a_limit(
     site: Site, running: Registry, accounts: dict[str, Account], client: Client, layout: Path
 ) -> None:

@@ -14,6 +14,7 @@ from entrepot.cli import (
     config,
     copying,
     database,
+    login,
     moving,
     namespace,
     robot,
@@ -35,6 +36,7 @@ app.add_typer(database.app)
 moving.app.command("registry")(copying.import_registry)
 app.add_typer(moving.app)
 app.command()(moving.export_layout)
+app.command()(login.login)
 for group in (namespace.app, access.app, user.app, robot.app, token.app, admin.app):
     app.add_typer(group)
 
