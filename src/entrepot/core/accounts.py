@@ -12,10 +12,10 @@ ROBOT_PREFIX: Final = "robot$"
 
 LOCAL: Final = "local"
 ROBOT: Final = "robot"
-PERSONAL_TOKEN: Final = "personal-token"
+PERSONAL_TOKEN: Final = "personal-token"  # noqa: S105 - a word, no secret
 """Words of `Identity.method` for those whom the index knows."""
 
-SECRET: Final = "secret"
+SECRET: Final = "secret"  # noqa: S105
 """What `Identity.credential` begins with for a secret; a colon and its id follow."""
 
 _USER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
