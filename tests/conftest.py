@@ -9,6 +9,7 @@ import pytest
 
 from entrepot.db.address import IndexAddress
 from entrepot.db.opening import migrate_index
+from tests.ceph import Ceph, start_ceph
 from tests.emulators import Azurite, FakeGcs, start_azurite, start_fake_gcs
 from tests.objectstores import SeaweedFS, start_seaweedfs
 from tests.postgres import Postgres, start_postgres
@@ -26,6 +27,14 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
     """An S3 with the bucket `tests`, shared by all tests: take a `rootdirectory` of your own."""
     with start_seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as running:
+        running.make_bucket("tests")
+        yield running
+
+
+@pytest.fixture(scope="session")
+def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ceph]:
+    """The same of Ceph."""
+    with start_ceph(tmp_path_factory.mktemp("ceph")) as running:
         running.make_bucket("tests")
         yield running
 

@@ -32,21 +32,12 @@ ACCESS_KEY: Final = "entrepot"
 SECRET_KEY: Final = "a secret of the tests"
 
 
-@dataclass
-class SeaweedFS:
-    """A running store; `endpoint` is its S3 side."""
+class S3Server:
+    """A running store of S3's kind; `endpoint` is its address."""
 
-    directory: Path
-    ports: dict[str, int]
-    process: subprocess.Popen[bytes] = field(init=False)
-
-    @property
-    def port(self) -> int:
-        return self.ports["s3"]
-
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+    endpoint: str
+    access_key = ACCESS_KEY
+    secret_key = SECRET_KEY
 
     def config(self, bucket: str, **more: Any) -> dict[str, Any]:
         """The section `storage.s3` of a registry that uses a bucket here."""
@@ -54,8 +45,8 @@ class SeaweedFS:
             "regionendpoint": self.endpoint,
             "region": "us-east-1",
             "bucket": bucket,
-            "accesskey": ACCESS_KEY,
-            "secretkey": SECRET_KEY,
+            "accesskey": self.access_key,
+            "secretkey": self.secret_key,
             **more,
         }
 
@@ -87,6 +78,23 @@ class SeaweedFS:
             return keys
 
         return asyncio.run(find())
+
+
+@dataclass
+class SeaweedFS(S3Server):
+    """A running SeaweedFS."""
+
+    directory: Path
+    ports: dict[str, int]
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    @property
+    def port(self) -> int:
+        return self.ports["s3"]
+
+    @property
+    def endpoint(self) -> str:  # type: ignore[override]
+        return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
         """Start it, again on the same ports and data if it ran before, and wait until it serves."""

@@ -22,7 +22,7 @@ from entrepot.storage.memory import MemoryStore
 from entrepot.storage.object_store import ObjectOptions, ObjectStore
 from entrepot.storage.objects import ObjectDriver
 from tests.emulators import Azurite, FakeGcs
-from tests.objectstores import SeaweedFS
+from tests.objectstores import S3Server
 
 MIB = 1_048_576
 
@@ -75,7 +75,7 @@ class Bucket:
         return [begun.key async for begun in self.client.unfinished(f"{self.root}/")]
 
 
-Server = SeaweedFS | FakeGcs | Azurite
+Server = S3Server | FakeGcs | Azurite
 
 
 @asynccontextmanager
@@ -94,7 +94,12 @@ async def open_bucket(
         await index.close()
 
 
-OBJECT_STORES = {"SeaweedFS": "seaweedfs", "fake-gcs-server": "fake_gcs", "Azurite": "azurite"}
+OBJECT_STORES = {
+    "SeaweedFS": "seaweedfs",
+    "fake-gcs-server": "fake_gcs",
+    "Azurite": "azurite",
+    "Ceph": "ceph",
+}
 """The fixtures that start them."""
 
 
@@ -102,6 +107,7 @@ OBJECT_STORES = {"SeaweedFS": "seaweedfs", "fake-gcs-server": "fake_gcs", "Azuri
     params=[
         *("SeaweedFS", "fake-gcs-server"),
         pytest.param("Azurite", marks=pytest.mark.clients),
+        pytest.param("Ceph", marks=pytest.mark.ceph),
     ]
 )
 async def bucket(
@@ -117,6 +123,7 @@ async def bucket(
     params=[
         *("filesystem", "relaxed filesystem", "memory", "SeaweedFS", "fake-gcs-server"),
         pytest.param("Azurite", marks=pytest.mark.clients),
+        pytest.param("Ceph", marks=pytest.mark.ceph),
     ]
 )
 async def store(

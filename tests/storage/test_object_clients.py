@@ -17,7 +17,11 @@ from tests.storage.conftest import Server
 pytestmark = pytest.mark.anyio
 
 DATA = bytes(range(256)) * 40
-DRIVERS = ["seaweedfs", "fake_gcs", pytest.param("azurite", marks=pytest.mark.clients)]
+DRIVERS = [
+    *("seaweedfs", "fake_gcs"),
+    pytest.param("azurite", marks=pytest.mark.clients),
+    pytest.param("ceph", marks=pytest.mark.ceph),
+]
 
 
 @pytest.fixture(scope="module", params=DRIVERS)

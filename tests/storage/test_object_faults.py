@@ -46,8 +46,7 @@ async def through_proxy(
         if isinstance(server, FakeGcs | Azurite):
             client = replace(server, url=proxy.url + parts.path).client("tests", observe=observe)
         else:
-            there = replace(server, ports={**server.ports, "s3": proxy.port})
-            client = there.client("tests", observe=observe)
+            client = server.client("tests", observe=observe, regionendpoint=proxy.url)
         try:
             yield client, proxy
         finally:
