@@ -51,10 +51,7 @@ async def get_token(context: Context, request: Request) -> Response:
     endpoint = _endpoint(context)
     try:
         wish = _wish(endpoint, request.query, offline=_first(request.query, "offline_token"))
-        authorization = request.header(b"authorization")
-        identity = _ANONYMOUS
-        if authorization is not None:
-            identity = await _login(context, endpoint, request, authorization)
+        identity = await _find_caller(context, endpoint, request)
         request.actor = identity.name
         return _answer(await endpoint.server.issue(identity, wish))
     except UnauthorizedError as error:
@@ -147,8 +144,19 @@ async def _by_exchange(
     return _answer(issued, {"issued_token_type": _ACCESS_TOKEN})
 
 
+async def _find_caller(context: Context, endpoint: TokenEndpoint, request: Request) -> Identity:
+    """Return who asks: nobody in particular if there is neither a password nor a certificate."""
+    authorization = request.header(b"authorization")
+    try:
+        return await _login(context, endpoint, request, authorization)
+    except UnauthorizedError:
+        if authorization is not None:
+            raise
+        return _ANONYMOUS
+
+
 async def _login(
-    context: Context, endpoint: TokenEndpoint, request: Request, authorization: str
+    context: Context, endpoint: TokenEndpoint, request: Request, authorization: str | None
 ) -> Identity:
     origin = context.origins.of(request)
     request.address = origin.address

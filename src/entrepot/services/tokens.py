@@ -168,15 +168,6 @@ class TokenServer:
             identity=bearer_of(holder, limits),
         )
 
-    async def forget_expired(self) -> None:
-        """Remove refresh tokens that have expired."""
-        now = self._stores.now()
-
-        async def work(transaction: Transaction) -> None:
-            await forget_refresh_tokens(transaction, now=now)
-
-        await self._stores.index.write_lazily(work)
-
     async def _issue(self, identity: Identity, wish: Wish) -> Issued:
         revision = self._standing.revision
         entries = [await self._grant(identity, scope) for scope in wish.scopes]
@@ -239,6 +230,7 @@ class TokenServer:
         )
 
         async def work(transaction: Transaction) -> None:
+            await forget_refresh_tokens(transaction, now=now)
             await add_refresh_token(transaction, _fingerprint(token), row)
 
         await self._stores.index.write(work)

@@ -57,7 +57,13 @@ def test_only_probes_need_no_permission() -> None:
 def test_what_changes_content_needs_a_right_to_change() -> None:
     for route in TABLE:
         if route.method not in {"GET", "HEAD"}:
-            assert route.action in {Action.PUSH, Action.DELETE}, route
+            assert route.action in {Action.PUSH, Action.DELETE, Action.LOGIN}, route
+
+
+def test_whoever_logs_in_is_told_apart_by_the_handler() -> None:
+    """These routes show nothing of the registry's content, and are all below one path."""
+    for route in TABLE:
+        assert (route.action is Action.LOGIN) == route.path.startswith("/auth/"), route
 
 
 @pytest.mark.parametrize("route", TABLE, ids=named)
@@ -139,6 +145,8 @@ def test_every_route_with_an_action_asks_for_credentials(
                     answer = await site.ask(route.method, path_of(route), headers=headers)
                     if route.action is Action.PROBE:
                         assert answer.status in {200, 301}, named(route)
+                    elif route.action is Action.LOGIN:
+                        assert answer.status == 404, "with an htpasswd file there are no tokens"
                     else:
                         assert answer.status == 401, named(route)
                         assert answer.body.startswith(b'{"errors"') or route.method == "HEAD"

@@ -63,11 +63,16 @@ def test_what_must_be_given_is_required() -> None:
     required = {name: found["required"] for name, found in SCHEMA["$defs"].items()}
     assert required.pop("Config") == ["version"]
     assert {name: keys for name, keys in required.items() if keys} == {
+        "AccessMapping": ["roles"],
         "FileCheck": ["file"],
         "Htpasswd": ["realm", "path"],
         "HttpCheck": ["uri"],
         "Platform": ["os", "architecture"],
+        "SillyAuth": ["realm", "service"],
         "TcpCheck": ["addr"],
+        "TokenAuth": ["service", "issuer"],
+        "Workload": ["name", "issuer", "audience"],
+        "WorkloadScope": ["repositories"],
     }
 
 
