@@ -128,7 +128,11 @@ def test_skopeo(site: Site, client: Client, account: Account, layout: Path, tmp_
     image = f"docker://{site.host}/skopeo/accounts:one"
     client.run("skopeo", "copy", "--dest-tls-verify=false", f"oci:{layout}:one", image)
     client.run("skopeo", "copy", "--src-tls-verify=false", image, f"oci:{tmp_path}/back:one")
-    assert manifest_of(tmp_path / "back", "one") == manifest_of(layout, "one")
+    # The same image: its layers may be those that podman has compressed, which skopeo knows of.
+    back, there = (
+        json.loads(manifest_of(place, "one"))["config"] for place in (tmp_path / "back", layout)
+    )
+    assert back == there
 
 
 def test_helm(site: Site, client: Client, account: Account) -> None:
