@@ -12,6 +12,7 @@ from entrepot.core.tokens import Wish, parse_scopes
 from entrepot.db.address import IndexAddress
 from entrepot.db.opening import open_index
 from entrepot.services.access import Access, AccessRules
+from entrepot.services.audit import Trail
 from entrepot.services.signing_keys import Schedule, SigningKeys
 from entrepot.services.stores import Stores
 from entrepot.services.tokens import Terms, TokenServer
@@ -96,7 +97,7 @@ async def nodes(index_address: IndexAddress) -> AsyncIterator[Callable[[], Node]
     def make() -> Node:
         index, store = open_index(index_address), MemoryStore()
         indexes.append(index)
-        return Node(Stores(index, store, store, clock), clock, people)
+        return Node(Stores(index, store, store, clock, Trail(index, now=clock)), clock, people)
 
     yield make
     for index in indexes:

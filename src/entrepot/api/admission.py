@@ -61,6 +61,7 @@ async def authorize(
     repository = RepositoryName.parse(fields[0]) if route.on_repository else None
     for tag in _tags(request, route, fields):
         decision = await access.decide(identity, route.action, repository=repository, tag=tag)
+        request.decision = decision
         if not decision.allowed:
             raise await _refusal(context, identity, route, fields, decision)
 

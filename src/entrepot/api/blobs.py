@@ -105,13 +105,9 @@ async def _pieces(reader: BlobReader, start: int, stop: int) -> AsyncIterator[by
         reader.close()
 
 
-async def delete_blob(
-    context: Context,
-    request: Request,  # noqa: ARG001
-    name: str,
-    digest: str,
-) -> Response:
+async def delete_blob(context: Context, request: Request, name: str, digest: str) -> Response:
     """Stop the repository from serving a blob."""
     repository = RepositoryName.parse(name)
-    await delete.delete_blob(context.stores, repository, Digest.parse(digest))
+    parsed = Digest.parse(digest)
+    await delete.delete_blob(context.stores, repository, parsed, by=request.caller)
     return empty_response(202, [])

@@ -20,6 +20,8 @@ from uuid import uuid4
 import msgspec
 
 from entrepot.core.access import Identity
+from entrepot.core.audit import Actor
+from entrepot.core.decision import Decision
 from entrepot.core.errors import ClientDisconnectedError, RequestTimeoutError
 
 Scope = MutableMapping[str, Any]
@@ -44,7 +46,8 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/+=-]{1,64}")
 
 class Request:
     """One HTTP request. `path` is decoded; `identity` is the caller, `actor` the caller's name and
-    `address` the client's once they are known, `received` the bytes of the body that were read."""
+    `address` the client's once they are known, `decision` why it was let in if that was asked,
+    `received` the bytes of the body that were read."""
 
     __slots__ = (
         "__dict__",
@@ -54,6 +57,7 @@ class Request:
         "_receive",
         "actor",
         "address",
+        "decision",
         "headers",
         "identity",
         "method",
@@ -71,6 +75,7 @@ class Request:
         self.actor: str | None = None
         self.identity: Identity
         self.address = ""
+        self.decision: Decision | None = None
         self._idle = idle
         self._receive = receive
         self._pieces: AsyncGenerator[bytes, None] | None = None
@@ -117,6 +122,26 @@ class Request:
         """The address of the peer, empty if it has none (a Unix socket)."""
         peer = self.scope.get("client")
         return peer[0].removeprefix("::ffff:") if peer else ""
+
+    @property
+    def caller(self) -> Actor:
+        """Who sent it, from where, and why it was let in, for the audit log."""
+        return self.called(self.identity)
+
+    def called(self, identity: Identity) -> Actor:
+        """Return its sender for the audit log, if that is `identity`."""
+        decision = self.decision
+        grant = decision.grant if decision is not None else None
+        return Actor(
+            name=identity.name,
+            kind=identity.kind,
+            method=identity.method,
+            credential=identity.credential,
+            address=self.address or self.client,
+            request=self.id,
+            reason=decision.reason if decision is not None else "access control is off",
+            grant=grant.id if grant is not None else 0,
+        )
 
     def body(self) -> AsyncIterator[bytes]:
         """Give the body in the pieces in which it arrives; asked again, what is left of it.

@@ -49,7 +49,7 @@ async def put_manifest(context: Context, request: Request, name: str, reference:
         payload=await _payload(context, request),
         content_type=request.header(b"content-type"),
         tags=tags,
-        actor=request.actor,
+        actor=request.caller,
     )
     digest, manifest = await push.put_manifest(context.stores, pushed, rules=context.rules)
     headers = [
@@ -91,5 +91,5 @@ async def delete_manifest(
     """Delete a tag alone, or a manifest by digest with all its tags."""
     repository = RepositoryName.parse(name)
     wanted = parse_reference(reference)
-    await delete.delete_reference(context.stores, repository, wanted, actor=request.actor)
+    await delete.delete_reference(context.stores, repository, wanted, by=request.caller)
     return empty_response(202, [])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
+from entrepot.app.audit import open_trail
 from entrepot.app.rights import access_rules
 from entrepot.app.stores import index_address, now, own_directory
 from entrepot.config import Config, ConfigError, Problem
@@ -28,6 +29,7 @@ from entrepot.db.opening import migrate_index, open_index
 from entrepot.identity.htpasswd import Roles
 from entrepot.services.access import Access
 from entrepot.services.accounts import Accounts
+from entrepot.services.auditing import AuditLog
 from entrepot.services.grants import Grants
 from entrepot.services.guarding import Lockouts
 from entrepot.services.namespaces import Namespaces
@@ -51,6 +53,7 @@ class AccountServices:
     namespaces: Namespaces
     grants: Grants
     access: Access
+    audit: AuditLog
     roles: Roles
     """What users of an htpasswd file are besides."""
 
@@ -98,15 +101,17 @@ async def opened_accounts(config: Config) -> AsyncIterator[AccountServices]:
 
 def account_services(config: Config, index: Database) -> AccountServices:
     """Return what can be done about the accounts in an index."""
+    trail = open_trail(config, index)
     lifetimes = Lifetimes(overlap=config.auth.secrets.overlap, longest=config.auth.secrets.lifetime)
     return AccountServices(
         users=open_users(config, index),
-        robots=Robots(index, now=now, lifetimes=lifetimes),
-        tokens=Tokens(index, now=now, lifetimes=lifetimes),
-        lockouts=Lockouts(index, now=now),
-        namespaces=Namespaces(index, now=now),
-        grants=Grants(index, now=now),
+        robots=Robots(index, now=now, lifetimes=lifetimes, trail=trail),
+        tokens=Tokens(index, now=now, lifetimes=lifetimes, trail=trail),
+        lockouts=Lockouts(index, now=now, trail=trail),
+        namespaces=Namespaces(index, now=now, trail=trail),
+        grants=Grants(index, now=now, trail=trail),
         access=Access(index, now=now, rules=access_rules(config)),
+        audit=AuditLog(index),
         roles=roles_of(config),
     )
 
@@ -125,7 +130,11 @@ def open_users(config: Config, index: Database) -> Accounts:
     local = config.auth.local
     policy = PasswordPolicy() if local is None else PasswordPolicy(local.passwords.minlength)
     return Accounts(
-        index, now=now, policy=policy, hash=lambda password: open_argon2(config).hash(password)
+        index,
+        now=now,
+        policy=policy,
+        hash=lambda password: open_argon2(config).hash(password),
+        trail=open_trail(config, index),
     )
 
 

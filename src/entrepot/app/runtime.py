@@ -16,6 +16,7 @@ from entrepot.api.links import Links
 from entrepot.api.origins import Origins
 from entrepot.api.routes import Router
 from entrepot.app.accounts import ensure_administrator
+from entrepot.app.audit import open_trail
 from entrepot.app.authentication import Authentication, limited
 from entrepot.app.preparing import upload_secret
 from entrepot.app.rights import access_rules
@@ -190,7 +191,7 @@ class _Runtime:
             migrate_index(address)
             memory = MemoryStore()
             self._index = open_index(address, durable=False, committed=self.metrics.index_commit)
-            return Stores(self._index, memory, memory, now)
+            return Stores(self._index, memory, memory, now, open_trail(self._config, self._index))
         self._index = open_index(
             index_address(self._config),
             durable=self._config.storage.durability == "full",
@@ -208,7 +209,7 @@ class _Runtime:
             store = object_store(self._config, self._objects, self._index, self._threads)
         else:
             store = open_filesystem(self._config, self._threads, self.metrics)
-        return Stores(self._index, store, store, now)
+        return Stores(self._index, store, store, now, open_trail(self._config, self._index))
 
     async def _with_past(self, stores: Stores) -> Stores:
         """Take part in a takeover of what `registry:2` left here, if one is under way."""

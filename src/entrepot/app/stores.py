@@ -9,6 +9,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Final
 
+from entrepot.app.audit import open_trail
 from entrepot.config import Config, ConfigError, Problem
 from entrepot.config.finding import Finding, ok
 from entrepot.config.finding import error as wrong
@@ -204,7 +205,11 @@ async def opened(config: Config) -> AsyncIterator[tuple[Stores, Tree]]:
                 store = object_store(config, client, index, threads)
             else:
                 store = FilesystemStore(config.storage.root, threads=threads)
-            yield Stores(index, store, store, now), tree_of(config, client, threads)
+            trail = open_trail(config, index)
+            yield (
+                Stores(index, store, store, now, trail),
+                tree_of(config, client, threads),
+            )
         finally:
             if client is not None:
                 await client.close()

@@ -11,6 +11,7 @@ import typer
 from entrepot.cli import (
     access,
     admin,
+    audit,
     config,
     copying,
     database,
@@ -37,7 +38,7 @@ moving.app.command("registry")(copying.import_registry)
 app.add_typer(moving.app)
 app.command()(moving.export_layout)
 app.command()(login.login)
-for group in (namespace.app, access.app, user.app, robot.app, token.app, admin.app):
+for group in (namespace.app, access.app, user.app, robot.app, token.app, admin.app, audit.app):
     app.add_typer(group)
 
 

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from entrepot.config.about import Duration, LogLevel, about
 from entrepot.config.schema_access import Access
+from entrepot.config.schema_audit import Audit
 from entrepot.config.schema_auth import AuthLimits, Certificate, Local, Secrets
 from entrepot.config.schema_foreign import (
     Compatibility,
@@ -284,6 +285,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     database: Annotated[Database, about("The index.")] = Database()
     auth: Annotated[Auth, about("Who may use the registry.", names_choice=True)] = Auth()
     access: Annotated[Access, about("Who may do what.")] = Access()
+    audit: Annotated[Audit, about("What is recorded of who did what.")] = Audit()
     http: Annotated[Http, about("The HTTP server.")] = Http()
     health: Annotated[Health, about("Health checks.")] = Health()
     catalog: Annotated[Catalog, about("The catalog.")] = Catalog()

@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 
 from entrepot.db.schema_accounts import add_accounts
+from entrepot.db.schema_audit import add_audit
 from entrepot.db.schema_tokens import add_tokens
 
 metadata = MetaData(
@@ -344,6 +345,7 @@ trust_metadata = Table(
 
 add_accounts(metadata, big_id=BigId, name=Name)
 add_tokens(metadata)
+add_audit(metadata, big_id=BigId)
 
 # What registry:2 left ----------------------------------------------------------------------------
 

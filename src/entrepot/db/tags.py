@@ -40,16 +40,19 @@ async def set_tag(
     manifest: tuple[int, Digest],
     actor: str | None,
     now: int,
-) -> None:
-    """Point a tag at a manifest, given as id and digest, and remember where it pointed before."""
+) -> Digest | None:
+    """Point a tag at a manifest, given as id and digest, remember where it pointed before, and
+    return that, None if that was nowhere or there.
+    """
     new_id, digest = manifest
     values = {"repository": repository, "tag": tag}
     row = await transaction.fetch_one(_FIND, values)
     if row is not None and row[0] == new_id:
-        return
+        return None
     await transaction.execute(_SET, values | {"manifest": new_id, "now": now})
     change = {"digest": digest.packed, "previous": row[1] if row else None}
     await transaction.execute(_REMEMBER, values | change | {"now": now, "actor": actor})
+    return Digest.unpack(row[1]) if row else None
 
 
 async def delete_tag(

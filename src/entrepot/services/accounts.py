@@ -12,6 +12,7 @@ from entrepot.core.accounts import (
     check_group_name,
     check_user_name,
 )
+from entrepot.core.audit import Actor, Event, event
 from entrepot.core.passwords import PasswordPolicy
 from entrepot.db.accounts import (
     add_user,
@@ -27,7 +28,7 @@ from entrepot.db.engine import Database, Transaction
 from entrepot.db.grants import remove_grants_of
 from entrepot.db.guarding import remove_failures
 from entrepot.db.revision import bump_revision
-from entrepot.services import audit
+from entrepot.services.audit import Notes, Trail
 
 Change = Callable[[Transaction], Awaitable[None]]
 
@@ -44,11 +45,13 @@ class Accounts:
         now: Callable[[], int],
         policy: PasswordPolicy,
         hash: Callable[[str], str],  # noqa: A002 - there is no better word
+        trail: Trail | None = None,
     ) -> None:
         self._index = index
         self._now = now
         self._policy = policy
         self._hash = hash
+        self._trail = trail or Trail(index, now=now)
 
     async def list(self) -> Sequence[User]:
         """Return everybody by name."""
@@ -63,7 +66,7 @@ class Accounts:
         name: str,
         *,
         password: str | None,
-        by: str,
+        by: Actor | str,
         administrator: bool = False,
         groups: Sequence[str] = (),
         description: str = "",
@@ -86,20 +89,20 @@ class Accounts:
             groups=_groups(groups),
         )
 
-        async def work(transaction: Transaction) -> None:
+        async def work(transaction: Transaction, notes: Notes) -> None:
             await bump_revision(transaction)
             if not await add_user(transaction, user):
                 raise AccountError(f"there is a user {name} already")
+            notes.add(event("user.create", target=name, administrator=administrator))
 
-        await self._index.write(work)
-        audit.record("user.create", by=by, on=name, administrator=administrator)
+        await self._trail.write(work, by=by)
         return await self.find(name)
 
     async def change(
         self,
         name: str,
         *,
-        by: str,
+        by: Actor | str,
         administrator: bool | None = None,
         disabled: bool | None = None,
         description: str | None = None,
@@ -126,11 +129,11 @@ class Accounts:
             changed = msgspec.structs.replace(user, groups=tuple(groups), **changes)
             await change_user(transaction, changed)
 
-        await self._write(work)
-        audit.record("user.change", by=by, on=name, join=join, leave=leave, changes=changes)
+        told = event("user.change", target=name, join=joined, leave=leave, changes=changes)
+        await self._write(work, told, by=by)
         return await self.find(name)
 
-    async def set_password(self, name: str, password: str | None, *, by: str) -> None:
+    async def set_password(self, name: str, password: str | None, *, by: Actor | str) -> None:
         """Give a user another password, or none; the old one counts no more, nor do failed logins.
 
         Raises:
@@ -144,10 +147,9 @@ class Accounts:
             await set_password(transaction, user.id, password=hashed, now=self._now())
             await remove_failures(transaction, "account", name)
 
-        await self._write(work)
-        audit.record("user.passwd", by=by, on=name)
+        await self._write(work, event("user.passwd", target=name), by=by)
 
-    async def delete(self, name: str, *, by: str) -> None:
+    async def delete(self, name: str, *, by: Actor | str) -> None:
         """Remove a user with the personal access tokens.
 
         Raises:
@@ -160,8 +162,7 @@ class Accounts:
             await remove_user(transaction, user.id)
             await remove_grants_of(transaction, "user", name)
 
-        await self._write(work)
-        audit.record("user.delete", by=by, on=name)
+        await self._write(work, event("user.delete", target=name), by=by)
 
     async def ensure_administrator(self, name: str, password: Callable[[], str]) -> bool:
         """Make the first administrator unless there is one; return whether that was so. Of several
@@ -175,7 +176,7 @@ class Accounts:
         await self.create(name, password=password(), by="the first start", administrator=True)
         return True
 
-    async def recover(self, name: str, password: str, *, by: str) -> None:
+    async def recover(self, name: str, password: str, *, by: Actor | str) -> None:
         """Make sure that `name` is an administrator who can log in with `password`, whatever was
         before.
 
@@ -185,8 +186,9 @@ class Accounts:
         hashed = await self._hashed(check_user_name(name), password)
         now = self._now()
 
-        async def work(transaction: Transaction) -> None:
+        async def work(transaction: Transaction, notes: Notes) -> None:
             await bump_revision(transaction)
+            notes.add(event("admin.recover", target=name))
             new = User(
                 id=0,
                 name=name,
@@ -205,8 +207,7 @@ class Accounts:
             )
             await set_password(transaction, user.id, password=hashed, now=now)
 
-        await self._index.write(work)
-        audit.record("admin.recover", by=by, on=name)
+        await self._trail.write(work, by=by)
 
     async def rehash(self, user: User, hashed: str) -> None:
         """Keep another hash of the same password."""
@@ -222,16 +223,17 @@ class Accounts:
         self._policy.check(password, name=name)
         return await asyncio.to_thread(self._hash, password)
 
-    async def _write(self, change: Change) -> None:
+    async def _write(self, change: Change, told: Event, *, by: Actor | str) -> None:
         """Carry a change out, unless it takes the last administrator away who can log in.
 
         The revision is written first, so that on PostgreSQL changes wait for each other.
         """
 
-        async def work(transaction: Transaction) -> None:
+        async def work(transaction: Transaction, notes: Notes) -> None:
             await bump_revision(transaction)
             before = await count_administrators(transaction)
             await change(transaction)
+            notes.add(told)
             after = await count_administrators(transaction)
             if (before.passwords and not after.passwords) or (before.all and not after.all):
                 raise AccountError(
@@ -239,7 +241,7 @@ class Accounts:
                     "`entrepot user create NAME --administrator`"
                 )
 
-        await self._index.write(work)
+        await self._trail.write(work, by=by)
 
 
 def _known(user: User | None, name: str) -> User:

@@ -3,6 +3,7 @@
 What something else still needs is not deleted: the answer names what needs it.
 """
 
+from entrepot.core.audit import Actor, event
 from entrepot.core.digest import Digest
 from entrepot.core.errors import BlobUnknownError, ManifestUnknownError, UnsupportedError
 from entrepot.core.names import Reference, RepositoryName, Tag
@@ -12,12 +13,13 @@ from entrepot.db.blobs import find_manifest_using, unlink_blob
 from entrepot.db.imports import remember_deletion
 from entrepot.db.manifests import delete_manifest, find_manifest_id, find_parent
 from entrepot.db.repositories import find_repository
+from entrepot.services.audit import Notes
 from entrepot.services.stores import Stores
 from entrepot.services.takeover import take_over, take_over_blob
 
 
 async def delete_reference(
-    stores: Stores, name: RepositoryName, reference: Reference, *, actor: str | None
+    stores: Stores, name: RepositoryName, reference: Reference, *, by: Actor
 ) -> None:
     """Delete a tag alone, or a manifest by digest with all its tags.
 
@@ -29,15 +31,16 @@ async def delete_reference(
     now = stores.now()
     unknown = ManifestUnknownError({"name": name, "reference": reference})
 
-    async def work(transaction: Transaction) -> None:
+    async def work(transaction: Transaction, notes: Notes) -> None:
         repository = await find_repository(transaction, name)
         if repository is None:
             raise unknown
         if isinstance(reference, Tag):
             if not await tag_queries.delete_tag(
-                transaction, repository, reference, actor=actor, now=now
+                transaction, repository, reference, actor=by.name, now=now
             ):
                 raise unknown
+            notes.add(event("tag.delete", repository=name, tag=reference))
             return
         manifest = await find_manifest_id(transaction, repository, reference)
         if manifest is None:
@@ -47,15 +50,17 @@ async def delete_reference(
             raise UnsupportedError(
                 {"reason": "an index lists this manifest; delete the index first", "index": parent}
             )
-        for tag in await tag_queries.list_tags_of(transaction, manifest):
-            await tag_queries.delete_tag(transaction, repository, tag, actor=actor, now=now)
+        tags = await tag_queries.list_tags_of(transaction, manifest)
+        for tag in tags:
+            await tag_queries.delete_tag(transaction, repository, tag, actor=by.name, now=now)
         await delete_manifest(transaction, manifest)
         await remember_deletion(transaction, repository, reference)
+        notes.add(event("manifest.delete", repository=name, digest=reference, tags=tags or None))
 
-    await stores.index.write(work)
+    await stores.trail.write(work, by=by)
 
 
-async def delete_blob(stores: Stores, name: RepositoryName, digest: Digest) -> None:
+async def delete_blob(stores: Stores, name: RepositoryName, digest: Digest, *, by: Actor) -> None:
     """Stop the repository from serving a blob; other repositories that link it keep it.
 
     Raises:
@@ -64,7 +69,7 @@ async def delete_blob(stores: Stores, name: RepositoryName, digest: Digest) -> N
     """
     await take_over_blob(stores, name, digest)
 
-    async def work(transaction: Transaction) -> None:
+    async def work(transaction: Transaction, notes: Notes) -> None:
         repository = await find_repository(transaction, name)
         if repository is None:
             raise BlobUnknownError({"digest": digest})
@@ -76,5 +81,6 @@ async def delete_blob(stores: Stores, name: RepositoryName, digest: Digest) -> N
         if not await unlink_blob(transaction, repository, digest):
             raise BlobUnknownError({"digest": digest})
         await remember_deletion(transaction, repository, digest)
+        notes.add(event("blob.delete", repository=name, digest=digest))
 
-    await stores.index.write(work)
+    await stores.trail.write(work, by=by)

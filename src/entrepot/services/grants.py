@@ -6,6 +6,7 @@ import msgspec
 
 from entrepot.core.access import Action
 from entrepot.core.accounts import ROBOT_PREFIX
+from entrepot.core.audit import Actor, event
 from entrepot.core.decision import (
     AccessError,
     AccessUnknownError,
@@ -26,7 +27,7 @@ from entrepot.db.grants import (
     remove_role,
 )
 from entrepot.db.revision import bump_revision
-from entrepot.services import audit
+from entrepot.services.audit import Notes, Trail
 from entrepot.services.namespaces import known_namespace
 
 _PAGE = 1000
@@ -46,10 +47,12 @@ class Grants:
         *,
         now: Callable[[], int],
         changed: Callable[[], None] = lambda: None,
+        trail: Trail | None = None,
     ) -> None:
         self._index = index
         self._now = now
         self._changed = changed
+        self._trail = trail or Trail(index, now=now)
 
     async def list(self, namespace: str | None = None) -> AsyncIterator[Grant]:
         """Give the grants in a namespace itself, or all of them, oldest first.
@@ -66,7 +69,7 @@ class Grants:
                 yield grant
             after = page[-1].id
 
-    async def grant(self, wanted: Iterable[Grant], *, by: str) -> Sequence[Grant]:
+    async def grant(self, wanted: Iterable[Grant], *, by: Actor | str) -> Sequence[Grant]:
         """Add grants, whose ids and `created_at` are not looked at, all of them or none. One that
         is there already gets the new end.
 
@@ -77,7 +80,7 @@ class Grants:
         now = self._now()
         checked = [_checked(grant, now=now) for grant in wanted]
 
-        async def work(transaction: Transaction) -> Sequence[Grant]:
+        async def work(transaction: Transaction, notes: Notes) -> Sequence[Grant]:
             await bump_revision(transaction)
             custom, made = await list_roles(transaction), []
             for grant in checked:
@@ -85,20 +88,20 @@ class Grants:
                     raise AccessUnknownError(_no_role(grant.role, custom))
                 place = await known_namespace(transaction, grant.namespace)
                 number = await add_grant(transaction, grant, namespace=place.id)
-                made.append(msgspec.structs.replace(grant, id=number))
+                given = msgspec.structs.replace(grant, id=number)
+                notes.add(event("grant.create", target=grant.subject, grant=str(given)))
+                made.append(given)
             return made
 
-        made = await self._index.write(work)
+        made = await self._trail.write(work, by=by)
         self._changed()
-        for grant in made:
-            audit.record("grant.create", by=by, on=grant.subject, grant=str(grant))
         return made
 
-    async def revoke(self, numbers: Iterable[int], *, by: str) -> Sequence[Grant]:
+    async def revoke(self, numbers: Iterable[int], *, by: Actor | str) -> Sequence[Grant]:
         """Remove grants, all of them or none, and return them. Raises AccessUnknownError."""
         asked = list(numbers)
 
-        async def work(transaction: Transaction) -> Sequence[Grant]:
+        async def work(transaction: Transaction, notes: Notes) -> Sequence[Grant]:
             await bump_revision(transaction)
             gone = []
             for number in asked:
@@ -106,13 +109,12 @@ class Grants:
                 if grant is None:
                     raise AccessUnknownError(f"there is no grant {number}")
                 await remove_grant(transaction, number)
+                notes.add(event("grant.revoke", target=grant.subject, grant=str(grant)))
                 gone.append(grant)
             return gone
 
-        gone = await self._index.write(work)
+        gone = await self._trail.write(work, by=by)
         self._changed()
-        for grant in gone:
-            audit.record("grant.revoke", by=by, on=grant.subject, grant=str(grant))
         return gone
 
     # Roles --------------------------------------------------------------------------------------
@@ -121,7 +123,7 @@ class Grants:
         """Return every role with its actions, those that are built in first."""
         return {**BUILT_IN, **await list_roles(self._index)}
 
-    async def create_role(self, name: str, actions: frozenset[Action], *, by: str) -> None:
+    async def create_role(self, name: str, actions: frozenset[Action], *, by: Actor | str) -> None:
         """Make a custom role.
 
         Raises:
@@ -131,17 +133,17 @@ class Grants:
         check_role_name(name)
         now = self._now()
 
-        async def work(transaction: Transaction) -> None:
+        async def work(transaction: Transaction, notes: Notes) -> None:
             await bump_revision(transaction)
             if not await add_role(transaction, name, actions, now=now):
                 raise AccessError(f"there is a role {name} already")
+            words = sorted(action.value for action in actions)
+            notes.add(event("role.create", target=name, actions=words))
 
-        await self._index.write(work)
+        await self._trail.write(work, by=by)
         self._changed()
-        words = sorted(action.value for action in actions)
-        audit.record("role.create", by=by, on=name, actions=words)
 
-    async def delete_role(self, name: str, *, by: str) -> None:
+    async def delete_role(self, name: str, *, by: Actor | str) -> None:
         """Remove a custom role that no grant gives.
 
         Raises:
@@ -151,17 +153,17 @@ class Grants:
         if name in BUILT_IN:
             raise RoleInvalidError(f"the role {name} is built in and can't be deleted")
 
-        async def work(transaction: Transaction) -> None:
+        async def work(transaction: Transaction, notes: Notes) -> None:
             await bump_revision(transaction)
             used = await find_grant_with_role(transaction, name)
             if used is not None:
                 raise AccessError(f"grant {used} gives the role {name}: revoke it first")
             if not await remove_role(transaction, name):
                 raise AccessUnknownError(_no_role(name, await list_roles(transaction)))
+            notes.add(event("role.delete", target=name))
 
-        await self._index.write(work)
+        await self._trail.write(work, by=by)
         self._changed()
-        audit.record("role.delete", by=by, on=name)
 
 
 def _checked(grant: Grant, *, now: int) -> Grant:

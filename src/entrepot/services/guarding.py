@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from entrepot.core.audit import Actor, event
 from entrepot.core.guarding import FailureKind, Failures, Rule, after_failure
 from entrepot.db.engine import Database, Transaction
 from entrepot.db.guarding import (
@@ -13,7 +14,7 @@ from entrepot.db.guarding import (
     remove_failures,
     write_failures,
 )
-from entrepot.services import audit
+from entrepot.services.audit import Notes, Trail
 
 _FORGET_AFTER: Final = 7 * 24 * 3600 * 1_000_000
 
@@ -23,9 +24,12 @@ Blamed = Sequence[tuple[tuple[FailureKind, str], Rule]]
 class Lockouts:
     """Counts failed logins; `now` is in microseconds since 1970."""
 
-    def __init__(self, index: Database, *, now: Callable[[], int]) -> None:
+    def __init__(
+        self, index: Database, *, now: Callable[[], int], trail: Trail | None = None
+    ) -> None:
         self._index = index
         self._now = now
+        self._trail = trail or Trail(index, now=now)
 
     async def find(self, kind: FailureKind, subject: str) -> Failures | None:
         """Return what is known of an account or address, or None."""
@@ -59,26 +63,26 @@ class Lockouts:
         """Return all that is known, the longest locked first."""
         return await list_failures(self._index)
 
-    async def lift(self, subject: str, *, by: str) -> bool:
+    async def lift(self, subject: str, *, by: Actor | str) -> bool:
         """Forget the failures of an account or address of this name; return whether there were
         any.
         """
 
-        async def work(transaction: Transaction) -> bool:
+        async def work(transaction: Transaction, notes: Notes) -> bool:
             account = await remove_failures(transaction, "account", subject)
-            return await remove_failures(transaction, "address", subject) or account
+            lifted = await remove_failures(transaction, "address", subject) or account
+            if lifted:
+                notes.add(event("user.unlock", target=subject))
+            return lifted
 
-        lifted = await self._index.write(work)
-        if lifted:
-            audit.record("user.unlock", by=by, on=subject)
-        return lifted
+        return await self._trail.write(work, by=by)
 
-    async def lift_all(self, *, by: str) -> int:
+    async def lift_all(self, *, by: Actor | str) -> int:
         """Forget all failures; return of how many accounts and addresses."""
 
-        async def work(transaction: Transaction) -> int:
-            return await remove_all_failures(transaction)
+        async def work(transaction: Transaction, notes: Notes) -> int:
+            lifted = await remove_all_failures(transaction)
+            notes.add(event("user.unlock", target="*", count=lifted))
+            return lifted
 
-        lifted = await self._index.write(work)
-        audit.record("user.unlock", by=by, on="*", count=lifted)
-        return lifted
+        return await self._trail.write(work, by=by)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from entrepot.core.audit import Actor, event
 from entrepot.core.decision import (
     AccessError,
     AccessUnknownError,
@@ -26,7 +27,7 @@ from entrepot.db.namespaces import (
     remove_namespace,
 )
 from entrepot.db.revision import bump_revision
-from entrepot.services import audit
+from entrepot.services.audit import Notes, Trail
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,12 @@ class Namespaces:
         *,
         now: Callable[[], int],
         changed: Callable[[], None] = lambda: None,
+        trail: Trail | None = None,
     ) -> None:
         self._index = index
         self._now = now
         self._changed = changed
+        self._trail = trail or Trail(index, now=now)
 
     async def list(self) -> Sequence[Known]:
         """Return every namespace by name, the root first."""
@@ -76,7 +79,7 @@ class Namespaces:
         self,
         text: str,
         *,
-        by: str,
+        by: Actor | str,
         visibility: Visibility | None = None,
         description: str = "",
     ) -> Namespace:
@@ -87,23 +90,29 @@ class Namespaces:
         """
         wanted = Namespace(0, parse_namespace(text), visibility, description, self._now())
 
-        async def work(transaction: Transaction) -> Namespace:
+        async def work(transaction: Transaction, notes: Notes) -> Namespace:
             await bump_revision(transaction)
             parent = await find_nearest_namespace(transaction, wanted.name)
             if parent.name == wanted.name:
                 raise AccessError(f"there is {describe_namespace(wanted.name)} already")
+            notes.add(
+                event(
+                    "namespace.create",
+                    target=wanted.name,
+                    visibility=visibility or "inherited",
+                )
+            )
             return await add_namespace(transaction, wanted, parent=parent)
 
-        made = await self._index.write(work)
+        made = await self._trail.write(work, by=by)
         self._changed()
-        audit.record("namespace.create", by=by, on=made.name, visibility=visibility or "inherited")
         return made
 
     async def change(
         self,
         text: str,
         *,
-        by: str,
+        by: Actor | str,
         visibility: Visibility | msgspec.UnsetType | None = msgspec.UNSET,
         description: str | None = None,
     ) -> Namespace:
@@ -117,7 +126,7 @@ class Namespaces:
         if not name and visibility is None:
             raise AccessError("there is nothing above the root namespace to inherit from")
 
-        async def work(transaction: Transaction) -> Namespace:
+        async def work(transaction: Transaction, notes: Notes) -> Namespace:
             await bump_revision(transaction)
             namespace = await known_namespace(transaction, name)
             if visibility is not msgspec.UNSET:
@@ -125,16 +134,15 @@ class Namespaces:
             if description is not None:
                 namespace = msgspec.structs.replace(namespace, description=description)
             await change_namespace(transaction, namespace)
+            seen = namespace.visibility or "inherited"
+            notes.add(event("namespace.set", target=name or "/", visibility=seen))
             return namespace
 
-        made = await self._index.write(work)
+        made = await self._trail.write(work, by=by)
         self._changed()
-        audit.record(
-            "namespace.set", by=by, on=name or "/", visibility=made.visibility or "inherited"
-        )
         return made
 
-    async def delete(self, text: str, *, by: str, move_up: bool = False) -> str:
+    async def delete(self, text: str, *, by: Actor | str, move_up: bool = False) -> str:
         """Remove a namespace with its grants, and return the name of the one above. If `move_up`,
         repositories and namespaces in it go there; otherwise there must be none.
 
@@ -146,7 +154,7 @@ class Namespaces:
         if not name:
             raise AccessError("the root namespace can't be deleted")
 
-        async def work(transaction: Transaction) -> str:
+        async def work(transaction: Transaction, notes: Notes) -> str:
             await bump_revision(transaction)
             namespace = await known_namespace(transaction, name)
             robot = await find_robot_in(transaction, namespace.id)
@@ -156,11 +164,11 @@ class Namespaces:
             if not move_up:
                 await _check_empty(transaction, namespace, parent)
             await remove_namespace(transaction, namespace.id, parent=parent.id)
+            notes.add(event("namespace.delete", target=name, moved_to=parent.name or "/"))
             return parent.name
 
-        parent = await self._index.write(work)
+        parent = await self._trail.write(work, by=by)
         self._changed()
-        audit.record("namespace.delete", by=by, on=name, moved_to=parent or "/")
         return parent
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from entrepot.core.audit import NOBODY, Actor, Event, event
 from entrepot.core.digest import Digest
 from entrepot.core.errors import DigestInvalidError, ManifestBlobUnknownError, ManifestInvalidError
 from entrepot.core.manifest import Descriptor, Manifest, parse
@@ -15,6 +16,7 @@ from entrepot.db.blobs import find_linked_blob, mark_synced
 from entrepot.db.manifests import NewManifest, add_manifest, find_manifest_id
 from entrepot.db.repositories import ensure_repository, find_repository
 from entrepot.db.tags import set_tag
+from entrepot.services.audit import Notes
 from entrepot.services.stores import Stores
 from entrepot.services.takeover import take_over, take_over_content
 
@@ -58,7 +60,7 @@ class PushedManifest:
     payload: bytes
     content_type: str | None
     tags: Sequence[Tag] = ()
-    actor: str | None = None
+    actor: Actor = NOBODY
 
     def digest(self) -> Digest:
         """Return the digest of the bytes, or raise `DigestInvalidError` if another was promised."""
@@ -93,7 +95,7 @@ async def put_manifest(
     manifest = parse(pushed.payload, content_type=pushed.content_type)
     rules.check_urls(manifest)
     annotations = msgspec.json.encode(manifest.annotations) if manifest.annotations else None
-    new = NewManifest(digest, manifest, annotations, pushed.payload, pushed.actor)
+    new = NewManifest(digest, manifest, annotations, pushed.payload, pushed.actor.name)
     tags = (pushed.reference,) if isinstance(pushed.reference, Tag) else pushed.tags
     now = stores.now()
 
@@ -103,18 +105,39 @@ async def put_manifest(
     needs = await _find_present(stores, pushed.name, manifest, rules)
     await stores.blobs.sync(needs.unsynced)
 
-    async def work(transaction: Transaction) -> None:
+    async def work(transaction: Transaction, notes: Notes) -> None:
         repository = await ensure_repository(transaction, pushed.name, now=now)
         children = (await _find_needs(transaction, repository, manifest, rules)).children
         stored = await add_manifest(transaction, repository, new, children=children, now=now)
         await mark_synced(transaction, needs.unsynced)
+        notes.add(_told(pushed, digest, manifest, tags))
         for tag in tags:
-            await set_tag(
-                transaction, repository, tag, manifest=(stored, digest), actor=pushed.actor, now=now
+            target = (stored, digest)
+            previous = await set_tag(
+                transaction, repository, tag, manifest=target, actor=pushed.actor.name, now=now
             )
+            if previous is not None:
+                notes.add(_moved(pushed.name, tag, digest, previous))
 
-    await stores.index.write(work)
+    await stores.trail.write(work, by=pushed.actor)
     return digest, manifest
+
+
+def _told(pushed: PushedManifest, digest: Digest, manifest: Manifest, tags: Sequence[Tag]) -> Event:
+    return event(
+        "manifest.push",
+        repository=pushed.name,
+        tag=tags[0] if len(tags) == 1 else "",
+        digest=digest,
+        tags=tags if len(tags) > 1 else None,
+        media_type=manifest.media_type,
+        subject=manifest.subject,
+        size=len(pushed.payload),
+    )
+
+
+def _moved(name: RepositoryName, tag: Tag, digest: Digest, previous: Digest) -> Event:
+    return event("tag.move", repository=name, tag=tag, digest=digest, previous=previous)
 
 
 async def _find_present(

@@ -12,6 +12,7 @@ from entrepot.core.accounts import (
     User,
     robot_name,
 )
+from entrepot.core.audit import Actor, event
 from entrepot.core.credentials import RANDOM_BYTES, SecretKind, fingerprint, make_secret
 from entrepot.db.accounts import find_user
 from entrepot.db.credentials import (
@@ -31,7 +32,7 @@ from entrepot.db.robots import (
     list_robots,
     remove_robot,
 )
-from entrepot.services import audit
+from entrepot.services.audit import Notes, Trail
 
 _MICROSECONDS = 1_000_000
 
@@ -68,11 +69,13 @@ class Robots:
         now: Callable[[], int],
         lifetimes: Lifetimes,
         random: Callable[[int], bytes] = token_bytes,
+        trail: Trail | None = None,
     ) -> None:
         self._index = index
         self._now = now
         self._lifetimes = lifetimes
         self._random = random
+        self._trail = trail or Trail(index, now=now)
 
     async def list(self) -> Sequence[Robot]:
         """Return every robot by name."""
@@ -88,7 +91,7 @@ class Robots:
         namespace: str,
         name: str,
         *,
-        by: str,
+        by: Actor | str,
         description: str = "",
         scopes: tuple[Scope, ...] | None = None,
         expires_in: float | None = None,
@@ -107,12 +110,12 @@ class Robots:
             description=description,
             scopes=scopes,
             created_at=now,
-            created_by=by,
+            created_by=str(by),
             expires_at=None if expires_in is None else self._lifetimes.end(now, expires_in),
         )
         secret = make_secret("rob", self._random(RANDOM_BYTES))
 
-        async def work(transaction: Transaction) -> Robot:
+        async def work(transaction: Transaction, notes: Notes) -> Robot:
             await bump_revision(transaction)
             place = await find_robots_namespace(transaction, namespace)
             if place is None:
@@ -121,13 +124,13 @@ class Robots:
                 raise AccountError(f"there is a robot {whole} already")
             added = await _robot(transaction, whole)
             await self._add(transaction, added, secret, now)
+            notes.add(event("robot.create", target=whole))
             return added
 
-        made = await self._index.write(work)
-        audit.record("robot.create", by=by, on=whole)
+        made = await self._trail.write(work, by=by)
         return made, secret
 
-    async def rotate(self, name: str, *, by: str, overlap: float | None = None) -> str:
+    async def rotate(self, name: str, *, by: Actor | str, overlap: float | None = None) -> str:
         """Give a robot another secret and return it; the old ones end after `overlap` seconds
         (None: as configured). Raises AccountUnknownError.
         """
@@ -135,28 +138,28 @@ class Robots:
         seconds = self._lifetimes.overlap if overlap is None else max(overlap, 0.0)
         secret = make_secret("rob", self._random(RANDOM_BYTES))
 
-        async def work(transaction: Transaction) -> None:
+        async def work(transaction: Transaction, notes: Notes) -> None:
             await bump_revision(transaction)
             robot = await _robot(transaction, name)
             await forget_expired(transaction, robot.id, now=now)
             for old in await list_credentials(transaction, robot=robot.id):
                 await expire_credential(transaction, old.id, at=now + int(seconds * _MICROSECONDS))
             await self._add(transaction, robot, secret, now)
+            notes.add(event("robot.rotate", target=name, overlap=seconds))
 
-        await self._index.write(work)
-        audit.record("robot.rotate", by=by, on=name, overlap=seconds)
+        await self._trail.write(work, by=by)
         return secret
 
-    async def revoke(self, name: str, *, by: str) -> None:
+    async def revoke(self, name: str, *, by: Actor | str) -> None:
         """Remove a robot with its secrets and grants. Raises AccountUnknownError."""
 
-        async def work(transaction: Transaction) -> None:
+        async def work(transaction: Transaction, notes: Notes) -> None:
             await bump_revision(transaction)
             await remove_robot(transaction, (await _robot(transaction, name)).id)
             await remove_grants_of(transaction, "robot", name)
+            notes.add(event("robot.revoke", target=name))
 
-        await self._index.write(work)
-        audit.record("robot.revoke", by=by, on=name)
+        await self._trail.write(work, by=by)
 
     async def _add(self, transaction: Transaction, robot: Robot, secret: str, now: int) -> None:
         await add_credential(
@@ -180,11 +183,13 @@ class Tokens:
         now: Callable[[], int],
         lifetimes: Lifetimes,
         random: Callable[[int], bytes] = token_bytes,
+        trail: Trail | None = None,
     ) -> None:
         self._index = index
         self._now = now
         self._lifetimes = lifetimes
         self._random = random
+        self._trail = trail or Trail(index, now=now)
 
     async def list(self, user: str) -> Sequence[Credential]:
         """Return a user's tokens, the oldest first. Raises AccountUnknownError."""
@@ -195,7 +200,7 @@ class Tokens:
         user: str,
         name: str,
         *,
-        by: str,
+        by: Actor | str,
         scopes: tuple[Scope, ...] | None = None,
         expires_in: float | None = None,
     ) -> tuple[Credential, str]:
@@ -205,7 +210,7 @@ class Tokens:
         kind: SecretKind = "pat"
         secret = make_secret(kind, self._random(RANDOM_BYTES))
 
-        async def work(transaction: Transaction) -> Credential:
+        async def work(transaction: Transaction, notes: Notes) -> Credential:
             await bump_revision(transaction)
             owner = await _user(transaction, user)
             added = await add_credential(
@@ -217,15 +222,15 @@ class Tokens:
                 now=now,
                 expires_at=ends,
             )
+            notes.add(event("token.create", target=user, id=added))
             every = await list_credentials(transaction, user=owner.id)
             return next(token for token in every if token.id == added)
 
-        made = await self._index.write(work)
-        audit.record("token.create", by=by, on=user, id=made.id)
+        made = await self._trail.write(work, by=by)
         return made, secret
 
     async def rotate(
-        self, user: str, token: int, *, by: str, overlap: float | None = None
+        self, user: str, token: int, *, by: Actor | str, overlap: float | None = None
     ) -> tuple[Credential, str]:
         """Make a token like another one, which ends after `overlap` seconds (None: as configured).
 
@@ -237,25 +242,25 @@ class Tokens:
         made, secret = await self.create(user, old.name, by=by, scopes=old.scopes, expires_in=left)
         seconds = self._lifetimes.overlap if overlap is None else max(overlap, 0.0)
 
-        async def work(transaction: Transaction) -> None:
+        async def work(transaction: Transaction, notes: Notes) -> None:
             await bump_revision(transaction)
             at = self._now() + int(seconds * _MICROSECONDS)
             await expire_credential(transaction, old.id, at=at)
+            notes.add(event("token.rotate", target=user, id=old.id, overlap=seconds))
 
-        await self._index.write(work)
-        audit.record("token.rotate", by=by, on=user, id=old.id, overlap=seconds)
+        await self._trail.write(work, by=by)
         return made, secret
 
-    async def revoke(self, user: str, token: int, *, by: str) -> None:
+    async def revoke(self, user: str, token: int, *, by: Actor | str) -> None:
         """Remove a token. Raises AccountUnknownError."""
         known = await self._token(user, token)
 
-        async def work(transaction: Transaction) -> None:
+        async def work(transaction: Transaction, notes: Notes) -> None:
             await bump_revision(transaction)
             await remove_credential(transaction, known.id)
+            notes.add(event("token.revoke", target=user, id=token))
 
-        await self._index.write(work)
-        audit.record("token.revoke", by=by, on=user, id=token)
+        await self._trail.write(work, by=by)
 
     async def _token(self, user: str, token: int) -> Credential:
         for credential in await self.list(user):

@@ -4,18 +4,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from entrepot.db import Database
+from entrepot.services.audit import Trail
 from entrepot.services.layout import Past
 from entrepot.storage import BlobStore, UploadStore
 
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """The index, the bytes and the clock. `now` gives microseconds since 1970-01-01 UTC. `past` is
-    what `registry:2` left and is not in the index yet, while that is being taken over.
+    """The index, the bytes and the clock. `now` gives microseconds since 1970-01-01 UTC; `trail`
+    records what is done. `past` is what `registry:2` left and is not in the index yet, while that
+    is being taken over.
     """
 
     index: Database
     blobs: BlobStore
     uploads: UploadStore
     now: Callable[[], int]
+    trail: Trail
     past: Past | None = None

@@ -11,6 +11,7 @@ from entrepot.core.digest import Digest
 from entrepot.core.names import RepositoryName, parse_reference
 from entrepot.db.address import IndexAddress
 from entrepot.db.opening import open_index
+from entrepot.services.audit import Trail
 from entrepot.services.push import ManifestRules, PushedManifest, put_manifest
 from entrepot.services.stores import Stores
 from entrepot.services.uploads import Part, Uploads
@@ -91,6 +92,6 @@ class Site:
 async def site(index_address: IndexAddress) -> AsyncIterator[Site]:
     """In each engine in turn."""
     index, store, clock = open_index(index_address), MemoryStore(), Clock()
-    stores = Stores(index, store, store, clock)
+    stores = Stores(index, store, store, clock, Trail(index, now=clock))
     yield Site(stores, Uploads(stores, key=b"key"), clock)
     await index.close()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from entrepot.core.audit import NOBODY, Actor
 from entrepot.core.digest import Digest
 from entrepot.core.errors import (
     BlobUnknownError,
@@ -28,6 +29,7 @@ from entrepot.db.address import IndexAddress
 from entrepot.db.blobs import list_unsynced
 from entrepot.db.opening import open_index
 from entrepot.services import delete, discovery, maintenance, pull
+from entrepot.services.audit import Trail
 from entrepot.services.push import ManifestRules
 from entrepot.services.stores import Stores
 from entrepot.services.uploads import BEGIN_WITHIN, Part
@@ -140,7 +142,7 @@ async def test_blobs_are_durable_before_their_manifest_is_committed(
             threads=threads,
             sync_files=lambda paths: seen.append(f"sync {len(list(paths))}"),
         )
-        stores = Stores(index, store, store, site.clock)
+        stores = Stores(index, store, store, site.clock, Trail(index, now=site.clock))
         own = Site(stores, type(site.uploads)(stores, key=b"key"), site.clock)
         made = images.image("order", layer_count=2)
         for blob in made.blobs:
@@ -253,14 +255,14 @@ async def test_what_is_needed_is_not_deleted(site: Site) -> None:
     index = await site.push("a", "latest", made)
     child, blob = made.children[0], Digest(made.children[0].blobs[0].digest)
     with pytest.raises(UnsupportedError, match=child.digest):
-        await delete.delete_blob(site.stores, A, blob)
+        await delete.delete_blob(site.stores, A, blob, by=NOBODY)
     with pytest.raises(UnsupportedError, match=index):
-        await delete.delete_reference(site.stores, A, Digest(child.digest), actor=None)
-    await delete.delete_reference(site.stores, A, index, actor=None)
-    await delete.delete_reference(site.stores, A, Digest(child.digest), actor=None)
-    await delete.delete_blob(site.stores, A, blob)
+        await delete.delete_reference(site.stores, A, Digest(child.digest), by=NOBODY)
+    await delete.delete_reference(site.stores, A, index, by=NOBODY)
+    await delete.delete_reference(site.stores, A, Digest(child.digest), by=NOBODY)
+    await delete.delete_blob(site.stores, A, blob, by=NOBODY)
     with pytest.raises(BlobUnknownError):
-        await delete.delete_blob(site.stores, A, blob)
+        await delete.delete_blob(site.stores, A, blob, by=NOBODY)
     with pytest.raises(NameUnknownError):
         await discovery.list_tags(site.stores, B, last="", limit=None)
 
@@ -269,7 +271,7 @@ async def test_tags_go_with_their_manifest_and_leave_a_trace(site: Site) -> None
     made = images.image("trace")
     digest = await site.push("a", "one", made)
     await site.put("a", "two", made)
-    await delete.delete_reference(site.stores, A, digest, actor="alice")
+    await delete.delete_reference(site.stores, A, digest, by=Actor("alice"))
     assert (await discovery.list_tags(site.stores, A, last="", limit=None)).names == []
     rows = await site.stores.index.fetch_all(
         "SELECT name, previous, changed_by FROM tag_history WHERE digest IS NULL ORDER BY name", {}

@@ -4,7 +4,12 @@ import sqlalchemy as sa
 from alembic import op
 
 
-def create_signing_keys() -> None:
+def create_tokens() -> None:
+    _signing_keys()
+    _refresh_tokens()
+
+
+def _signing_keys() -> None:
     op.create_table(
         "signing_keys",
         sa.Column("kid", sa.Text(), nullable=False),
@@ -18,7 +23,7 @@ def create_signing_keys() -> None:
     )
 
 
-def create_refresh_tokens() -> None:
+def _refresh_tokens() -> None:
     op.create_table(
         "refresh_tokens",
         sa.Column("fingerprint", sa.LargeBinary(length=32), nullable=False),

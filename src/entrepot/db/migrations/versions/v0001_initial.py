@@ -3,7 +3,12 @@
 import sqlalchemy as sa
 from alembic import op
 
-from entrepot.db.migrations import initial_accounts, initial_tokens, initial_work
+from entrepot.db.migrations import (
+    initial_accounts,
+    initial_audit,
+    initial_tokens,
+    initial_work,
+)
 
 revision = "0001"
 down_revision = None
@@ -25,8 +30,8 @@ def upgrade() -> None:
     initial_accounts.create_robots()
     initial_accounts.create_credentials()
     initial_accounts.create_login_failures()
-    initial_tokens.create_signing_keys()
-    initial_tokens.create_refresh_tokens()
+    initial_tokens.create_tokens()
+    initial_audit.create_audit()
     _settings()
     _grants()
     _quota_usage()

@@ -1,0 +1,116 @@
+"""Questions about the audit log."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from entrepot.core.audit import Record
+from entrepot.db.engine import Reader, Row, Transaction
+
+_COLUMNS = """
+    writer, sequence, previous, occurred_at, action, outcome, actor, actor_kind, method, credential,
+    address, repository, tag, digest, target, reason, grant_id, request_id, node, detail, hash
+"""
+_ADD = f"""
+    INSERT INTO audit_events ({_COLUMNS})
+    VALUES (:writer, :sequence, :previous, :occurred_at, :action, :outcome, :actor, :actor_kind,
+            :method, :credential, :address, :repository, :tag, :digest, :target, :reason,
+            :grant_id, :request_id, :node, :detail, :hash)
+"""  # noqa: S608 - constants
+_SEARCH: Final = f"""
+    SELECT id, {_COLUMNS} FROM audit_events
+    WHERE occurred_at >= :since AND occurred_at < :until
+    AND (occurred_at < :last_at OR (occurred_at = :last_at AND id < :last_id))
+"""  # noqa: S608
+_NEWEST_FIRST: Final = " ORDER BY occurred_at DESC, id DESC LIMIT :limit"
+_CONDITIONS: Final = {
+    "actor": " AND actor = :actor AND actor <> ''",
+    "repository": " AND repository = :repository AND repository <> ''",
+    "below": (
+        " AND (repository = :below OR (repository >= :below_from AND repository < :below_to))"
+        " AND repository <> ''"
+    ),
+    "action": " AND (action = :action OR (action >= :action_from AND action < :action_to))",
+    "outcome": " AND outcome = :outcome",
+    "address": " AND address = :address",
+    "target": " AND target = :target",
+}
+_LIST_CHAINS = """
+    SELECT writer, MIN(sequence), MAX(sequence) FROM audit_events GROUP BY writer ORDER BY writer
+"""
+_LIST_CHAIN = f"""
+    SELECT {_COLUMNS} FROM audit_events
+    WHERE writer = :writer AND sequence > :after ORDER BY sequence LIMIT :limit
+"""  # noqa: S608
+_LIST_HEADS = """
+    SELECT audit_events.writer, audit_events.sequence, audit_events.hash FROM audit_events
+    JOIN (SELECT writer, MAX(sequence) AS last FROM audit_events WHERE occurred_at >= :since
+          GROUP BY writer) AS heads
+    ON audit_events.writer = heads.writer AND audit_events.sequence = heads.last
+    ORDER BY audit_events.writer
+"""
+
+
+class Found(NamedTuple):
+    """A record with its place among those of the same moment."""
+
+    id: int
+    record: Record
+
+
+async def add_audit_events(transaction: Transaction, records: Sequence[Record]) -> None:
+    """Add records to their chains."""
+    if len(records) == 1:
+        await transaction.execute(_ADD, msgspec.structs.asdict(records[0]))
+    else:
+        await transaction.execute_many(_ADD, map(msgspec.structs.asdict, records))
+
+
+async def search_audit_events(
+    reader: Reader,
+    wanted: Mapping[str, str],
+    *,
+    since: int,
+    until: int,
+    before: tuple[int, int],
+    limit: int,
+) -> list[Found]:
+    """Return at most `limit` records, the newest first, that are older than `before`, a time and an
+    id. `wanted` says what their columns must be; an `action` is one, or all of its kind, as `user`
+    is of `user.create`; `below` is a namespace.
+    """
+    sql, values = _SEARCH, {"since": since, "until": until, "limit": limit}
+    given: dict[str, object] = {"last_at": before[0], "last_id": before[1], **values, **wanted}
+    for name in wanted:
+        sql += _CONDITIONS[name]
+    if "action" in wanted:
+        given |= {"action_from": f"{wanted['action']}.", "action_to": f"{wanted['action']}/"}
+    if "below" in wanted:
+        given |= {"below_from": f"{wanted['below']}/", "below_to": f"{wanted['below']}0"}
+    rows = await reader.fetch_all(sql + _NEWEST_FIRST, given)
+    return [Found(row[0], _record(row[1:])) for row in rows]
+
+
+async def list_audit_chains(reader: Reader) -> list[tuple[int, int, int]]:
+    """Return every writer with the numbers of its first and last record."""
+    return [(row[0], row[1], row[2]) for row in await reader.fetch_all(_LIST_CHAINS, {})]
+
+
+async def list_audit_chain(
+    reader: Reader, writer: int, *, after: int, limit: int
+) -> Sequence[Record]:
+    """Return records of one writer after the one of a number, in their order."""
+    values = {"writer": writer, "after": after, "limit": limit}
+    return [_record(row) for row in await reader.fetch_all(_LIST_CHAIN, values)]
+
+
+async def list_audit_heads(reader: Reader, *, since: int) -> list[tuple[int, int, bytes]]:
+    """Return the last number and hash of every writer that wrote something since."""
+    rows = await reader.fetch_all(_LIST_HEADS, {"since": since})
+    return [(row[0], row[1], bytes(row[2])) for row in rows]
+
+
+def _record(row: Row) -> Record:
+    """Return a row as it stands, whatever somebody may have made of it."""
+    return Record(*row)
