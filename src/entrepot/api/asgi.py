@@ -173,7 +173,8 @@ class Application:
         """Refuse a request that is too much: for this moment, or by the size of its headers."""
         if self._running > self._context.limits.requests:
             raise UnavailableError({"reason": "too many requests at once"}, retry_after=1)
-        if sum(map(_length, request.headers)) > self._context.limits.headers:
+        size = sum([len(name) + len(value) for name, value in request.headers])
+        if size > self._context.limits.headers:
             raise HeadersTooLargeError({"most": self._context.limits.headers})
         if not self._context.health.healthy:
             raise UnavailableError("health check failed: please see /debug/health")
@@ -191,10 +192,6 @@ class Application:
         if error.detail is None:
             error.detail = _needed(route, fields)
         return error_response(error)
-
-
-def _length(header: tuple[bytes, bytes]) -> int:
-    return len(header[0]) + len(header[1])
 
 
 def _needed(route: Route, fields: tuple[str, ...]) -> list[dict[str, str]] | None:
