@@ -12,13 +12,18 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from joserfc.jwk import Key
 
 from entrepot.core.access import Action, Identity, Scope
+from entrepot.core.errors import UnreachableError
 from entrepot.core.tokens import LONGEST_TOKEN, TokenRefusedError, TokenRules, libtrust_fingerprint
 from entrepot.identity.external_tokens import ExternalTokens
 from entrepot.identity.jws import ALGORITHMS
 from entrepot.identity.key_sources import Joined, KeySource, bundle_file, key_set_file
+from entrepot.identity.remote_keys import key_set_url
+from tests.tokens.issuers import start_issuer
 from tests.tokens.signing import (
     EC,
     ED,
@@ -39,6 +44,9 @@ from tests.tokens.signing import (
     token_of,
     x5c,
 )
+
+START = time.time()
+"""When it is for those who judge: the tokens below are made when this is read, and used later."""
 
 CHAIN = Chain()
 EXPIRED = Chain(days=-1)
@@ -64,7 +72,7 @@ class Place:
         return key_set_file(path, every=300.0)
 
     def judge(self, *sources: KeySource, **options: Any) -> ExternalTokens:
-        options = {"algorithms": ALGORITHMS, **options}
+        options = {"algorithms": ALGORITHMS, "clock": lambda: START, **options}
         return ExternalTokens(Joined(sources), TokenRules((ISSUER,), (SERVICE,)), **options)
 
 
@@ -199,11 +207,11 @@ def test_who_brings_a_trusted_name_for_another_key(place: Place) -> None:
         ({"aud": "other"}, "another service"),
         ({"aud": ["other", "third"]}, "another service"),
         ({"aud": None}, "malformed claims"),
-        ({"exp": int(time.time()) - 61}, "expired"),
+        ({"exp": int(START) - 61}, "expired"),
         ({"exp": None}, "malformed claims"),
         ({"exp": "tomorrow"}, "malformed claims"),
         ({"exp": True}, "malformed claims"),
-        ({"nbf": int(time.time()) + 120}, "not valid yet"),
+        ({"nbf": int(START) + 120}, "not valid yet"),
         ({"access": "everything"}, "malformed claims"),
         ({"access": [{"type": 1}]}, "malformed claims"),
     ],
@@ -217,9 +225,9 @@ def test_claims_that_do_not_count(place: Place, changes: dict[str, Any], why: st
     "changes",
     [
         {"aud": ["other", SERVICE]},
-        {"exp": time.time() + 30.5},
-        {"exp": int(time.time()) - 30},
-        {"nbf": int(time.time()) + 30},
+        {"exp": START + 30.5},
+        {"exp": int(START) - 30},
+        {"nbf": int(START) + 30},
         {"nbf": None, "iat": None, "jti": None},
     ],
 )
@@ -324,3 +332,56 @@ def test_a_key_for_one_algorithm_signs_by_no_other(place: Place) -> None:
     judge = place.judge(place.key_set(key_set(RSA, alg="RS256")))
     assert holder(judge, token_of(PULLS, RSA, alg="RS256")) == ALICE
     refused(judge, token_of(PULLS, RSA, alg="PS256"), why="no trusted key")
+
+
+def test_a_key_set_on_a_server(place: Place) -> None:
+    """`jwks` may be a URL; while its server is away nobody is let in, and nobody is refused."""
+    with start_issuer() as server:
+        server.publish(EC)
+        judge = place.judge(key_set_url(f"{server.url}/keys", every=300.0))
+        fresh = place.judge(key_set_url(f"{server.url}/keys", every=300.0))
+
+        async def ask() -> None:
+            good = token_of(PULLS, header={"kid": "key-0"})
+            for _ in range(3):
+                assert (await judge.check(good)).identity == ALICE
+            with pytest.raises(TokenRefusedError):
+                await judge.check(token_of(PULLS, OTHER, header={"kid": "key-0"}))
+            assert server.asked == ["/keys"]
+            server.away = True
+            assert (await judge.check(good)).identity == ALICE
+            with pytest.raises(UnreachableError):
+                await fresh.check(good)
+
+        asyncio.run(ask())
+
+
+PARTS = st.text("abcXYZ019-_=+/ .\u00e9", max_size=60)
+GOOD = token_of(PULLS)
+
+
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.one_of(
+        st.text(st.characters(codec="utf-8"), max_size=200),
+        st.tuples(PARTS, PARTS, PARTS).map(".".join),
+        st.tuples(st.binary(max_size=80), st.binary(max_size=80)).map(
+            lambda parts: f"{b64(parts[0]).decode()}.{b64(parts[1]).decode()}.AAAA"
+        ),
+        st.integers(0, len(GOOD) - 1).map(lambda at: GOOD[:at] + "A" + GOOD[at:]),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(st.sampled_from(["alg", "kid", "x5c", "jwk", "kty"]), inner)
+            ),
+            max_leaves=8,
+        ).map(lambda head: f"{b64(json.dumps(head).encode()).decode()}.e30.AAAA"),
+    )
+)
+def test_nothing_else_than_a_refusal_comes_of_nonsense(place: Place, token: str) -> None:
+    judge = place.judge(place.bundle(CERTIFICATE), place.key_set(key_set(EC, RSA)))
+    with pytest.raises(TokenRefusedError):
+        asyncio.run(judge.check(token))

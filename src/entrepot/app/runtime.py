@@ -7,6 +7,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from entrepot.api.asgi import Application
@@ -30,7 +31,7 @@ from entrepot.app.stores import (
     own_directory,
     tree_of,
 )
-from entrepot.app.tokens import challenges_of, open_token_server
+from entrepot.app.tokens import challenges_of, open_tokens
 from entrepot.config import Config
 from entrepot.core.access import Action
 from entrepot.db import Database
@@ -101,19 +102,15 @@ class _Runtime:
             relative=config.http.relativeurls,
         )
         access = Rights(stores.index, now=stores.now, rules=access_rules(config))
-        authenticator, endpoint = self._authentication.authenticator, None
-        directory = self._authentication.directory
-        if config.auth.issues_tokens and directory is not None:
-            endpoint, authenticator = open_token_server(
-                config,
-                stores,
-                secret=secret,
-                access=access,
-                logins=authenticator,
-                standing=directory,
-                workloads=self._authentication.workloads,
-                metrics=self.metrics,
-            )
+        endpoint, authenticator = open_tokens(
+            config,
+            stores,
+            self._authentication,
+            secret=secret,
+            access=access,
+            limit=partial(limited, config),
+            metrics=self.metrics,
+        )
         return Context(
             authenticator=limited(config, authenticator),
             access=access,

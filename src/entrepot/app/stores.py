@@ -10,6 +10,8 @@ from secrets import token_hex
 from typing import Final
 
 from entrepot.app.audit import open_trail
+from entrepot.app.ldap import check_ldap
+from entrepot.app.tokens import check_keys
 from entrepot.config import Config, ConfigError, Problem
 from entrepot.config.finding import Finding, ok
 from entrepot.config.finding import error as wrong
@@ -58,9 +60,11 @@ def storage_check(config: Config) -> Callable[[], None]:
 
 
 def check_servers(config: Config) -> Iterator[Finding]:
-    """Every finding about the servers that the registry would connect to. Changes nothing, but
-    writes a small object into an object store and removes it again.
+    """Every finding about the servers that the registry would connect to, and the keys that it
+    would trust. Changes nothing, but writes a small object into an object store and removes it.
     """
+    yield from check_keys(config)
+    yield from check_ldap(config)
     if config.storage.in_objects:
         what = f"storage.{config.storage.driver}"
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
 
 from entrepot.api.challenges import Challenges, own_realm, redirected_realm
@@ -36,6 +36,17 @@ _WORKLOAD_REFRESH: Final = 300.0
 """Seconds after which an issuer is asked for its keys again."""
 
 _DEFAULT_SERVICE: Final = "entrepot"
+
+
+class Known(Protocol):
+    """How callers are known without a token; `entrepot.app.authentication` has it."""
+
+    authenticator: Authenticator
+    workloads: Workloads | None
+
+    @property
+    def directory(self) -> Standing | None:
+        """The accounts in the index."""
 
 
 def challenges_of(config: Config, links: Links) -> Challenges | None:
@@ -108,28 +119,33 @@ def open_workloads(config: Config, index: Database, now: Callable[[], int]) -> W
     return Workloads(issuers, robots=partial(_robot, index, now))
 
 
-def open_token_server(
+def open_tokens(
     config: Config,
     stores: Stores,
+    known: Known,
     *,
     secret: str,
     access: Access,
-    logins: Authenticator,
-    standing: Standing,
-    workloads: Workloads | None,
+    limit: Callable[[Authenticator], Authenticator],
     metrics: Metrics,
-) -> tuple[TokenEndpoint, Authenticator]:
-    """Return the token server, and what authenticates by its tokens or else by `logins`."""
+) -> tuple[TokenEndpoint | None, Authenticator]:
+    """Return the token server, if there is one, and what authenticates by its tokens, or else as
+    `known` does; whoever asks for a token is let through by `limit`.
+    """
+    logins, standing, workloads = known.authenticator, known.directory, known.workloads
+    if not config.auth.issues_tokens or standing is None:
+        return None, logins
     from entrepot.services.signing_keys import Schedule, SigningKeys
     from entrepot.services.tokens import Terms, TokenServer
 
     tokens = config.auth.tokens
     service = _service(config)
+    holders: Standing = standing
     if workloads is not None:
         from entrepot.identity.workloads import JobStanding
 
         robots = partial(_robot, stores.index, stores.now)
-        standing = JobStanding(standing, robots=robots)
+        holders = JobStanding(standing, robots=robots)
     schedule = Schedule(
         rotation=tokens.keyrotation,
         ahead=tokens.keyrotation / 10,
@@ -144,10 +160,10 @@ def open_token_server(
         rotate=tokens.rotaterefresh,
     )
     keys = SigningKeys(stores, secret=secret.encode(), schedule=schedule)
-    server = TokenServer(stores, keys, terms, access=access, standing=standing)
+    server = TokenServer(stores, keys, terms, access=access, standing=holders)
     exchange = workloads.exchange if workloads is not None else None
-    endpoint = TokenEndpoint(server, logins, exchange)
-    bearer = Bearer(server.check, others=logins, metrics=metrics, standing=standing)
+    endpoint = TokenEndpoint(server, limit(logins), exchange)
+    bearer = Bearer(server.check, others=logins, metrics=metrics, standing=holders)
     return endpoint, bearer
 
 
