@@ -137,18 +137,20 @@ def test_everything_of_a_docker_registry(tmp_path: Path, target: Registry) -> No
         blob = big.blobs[1]
         assert httpx.get(f"{target.url}/v2/big/blobs/{blob.digest}").content == blob.data
 
-        push_all(f"http://{host}", {"team/app:v1": image("app moved"), "new:1": image("new")})
+        changes = {"team/app:v1": image("app moved"), "new:1": image("new")}
+        push_all(f"http://{host}", {**changes, "team/app:multi": image("app v2")})
         again = run(target, f"--from=http://{host}")
         assert again.returncode == 0, again.stderr
         assert counts(again) == {
             "repositories": 5,
-            "tags set": 2,
-            "unchanged": 5,
+            "tags set": 3,
+            "unchanged": 4,
             "manifests": 2,
             "blobs": 6,
             "failed": 0,
         }
         assert digest_at(target.url, "team/app:v1") == image("app moved").digest
+        assert digest_at(target.url, "team/app:multi") == image("app v2").digest
 
 
 def test_what_refers_to_an_image_comes_with_it(tmp_path: Path, target: Registry) -> None:
@@ -194,6 +196,17 @@ def referrers(registry: Registry, name: str, subject: Image) -> list[str]:
     answer = httpx.get(f"{registry.url}/v2/{name}/referrers/{subject.digest}")
     assert_status(answer, 200)
     return [entry["digest"] for entry in answer.json()["manifests"]]
+
+
+def test_lists_that_are_nested_too_deeply(tmp_path: Path, target: Registry) -> None:
+    made = image("at the bottom")
+    for _ in range(18):
+        made = index([made])
+    with start_registry(tmp_path / "other", workers=1) as source:
+        push_all(source.url, {"deep:v1": made, "flat:v1": image("flat")})
+        done = run(target, "--from", source.url)
+    assert failures(done) == {"deep:v1": "lists are nested too deeply"}
+    assert digest_at(target.url, "flat:v1")
 
 
 def test_sha512_and_lists_of_lists(tmp_path: Path, target: Registry) -> None:
@@ -251,12 +264,16 @@ def test_patterns(
 
 
 def test_without_a_catalog_names_in_full_will_do(target: Registry) -> None:
-    """As on hubs, which list nothing. A name that is not there is a failure."""
+    """As on hubs, which list nothing. What is named or listed, and not there, is a failure."""
     made = image("no catalog")
     content = {c.digest: c for c in (made.manifest, *made.blobs)}
+    gone = "sha256:" + "0" * 64
+    referrers = Reply(200, json.dumps({"manifests": [{"digest": gone}]}).encode())
 
     def answer(heard: Heard) -> Reply:
         last = heard.path.rpartition("/")[2]
+        if "/referrers/" in heard.path:
+            return referrers
         if "/v2/only/" in heard.path and last in {"list", "v1", *content}:
             if last == "list":
                 return Reply(200, b'{"tags": ["v1"]}')
@@ -270,7 +287,10 @@ def test_without_a_catalog_names_in_full_will_do(target: Registry) -> None:
         done = run(target, "--from", site.url, "--repository", "only", "--repository", "gone")
         assert done.returncode == 1
         assert digest_at(target.url, "only:v1") == made.digest, done.stderr
-        assert failures(done) == {"gone": "there is no such repository, or it has no tags"}
+        assert failures(done) == {
+            "gone": "there is no such repository, or it has no tags",
+            f"only@{gone}": "it is listed as a referrer, but not there",
+        }
         listed = run(target, "--from", site.url)
         assert listed.returncode == 1
         assert "asks for a user and a password" in listed.stderr
@@ -420,12 +440,14 @@ def test_old_kinds_and_odd_names_are_failures(target: Registry) -> None:
             case "_catalog":
                 return Reply(200, b'{"repositories": ["app", "../../etc", "UPPER"]}')
             case "list":
-                return Reply(200, b'{"tags": ["old", "large", "none", "../up", "text"]}')
+                return Reply(200, b'{"tags": ["old", "large", "none", "lost", "../up", "text"]}')
             case "old":
                 kind = "application/vnd.docker.distribution.manifest.v1+prettyjws"
                 return Reply(200, b"{}", {"Content-Type": kind})
             case "large":
                 return Reply(200, large.data)
+            case "lost":
+                return Reply(200, b"", {"Docker-Content-Digest": large.digest})
             case "text":
                 return Reply(200, b"hello")
             case "":
@@ -437,12 +459,12 @@ def test_old_kinds_and_odd_names_are_failures(target: Registry) -> None:
         assert done.returncode == 1
         found = failures(done)
         assert all(".." not in request.path for request in site.requests)
-    assert set(found) == {
-        *("../../etc", "UPPER", "app:old", "app:large", "app:none", "app:../up", "app:text")
-    }
+    names = ("old", "large", "none", "lost", "../up", "text")
+    assert set(found) == {"../../etc", "UPPER", *(f"app:{name}" for name in names)}
     assert "schema 1" in found["app:old"]
     assert "longer than" in found["app:large"]
     assert "no such manifest" in found["app:none"]
+    assert "not there" in found["app:lost"]
 
 
 @pytest.mark.parametrize(

@@ -246,17 +246,20 @@ class _Repository:
 
     async def _copy_referrers(self, subject: Digest) -> list[Digest]:
         """Copy the manifests that the other registry lists for a subject, and return them."""
-        copied = []
-        place = f"{self._name}@{subject}"
+        copied: list[Digest] = []
         try:
             async with self._copier.requests:
                 listed = await self._copier.upstream.referrers(self._name, subject)
-            for digest in listed or ():
-                place = f"{self._name}@{digest}"
-                if await self._put(digest) is not None:
-                    copied.append(digest)
-        except (UpstreamError, ProtocolError) as error:
-            self._copier.fail(place, error)
+        except UpstreamError as error:
+            self._copier.fail(f"{self._name}@{subject}", error)
+            return copied
+        for digest in listed or ():
+            try:
+                if await self._put(digest) is None:
+                    raise UpstreamContentError("it is listed as a referrer, but not there")
+                copied.append(digest)
+            except (UpstreamError, ProtocolError) as error:
+                self._copier.fail(f"{self._name}@{digest}", error)
         return copied
 
     def _attached_tags(self, subject: Digest) -> list[str]:

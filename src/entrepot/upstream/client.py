@@ -17,7 +17,7 @@ from entrepot.core.errors import DigestInvalidError
 from entrepot.core.manifest import DOCKER_SCHEMA1, MEDIA_TYPES
 from entrepot.core.names import Reference, RepositoryName
 from entrepot.upstream.address import UpstreamAddress, joined, origin, without_query
-from entrepot.upstream.connection import Ask, Connection, read
+from entrepot.upstream.connection import BROKEN, Ask, Connection, read
 from entrepot.upstream.errors import UpstreamContentError, UpstreamError
 from entrepot.upstream.options import UpstreamOptions
 
@@ -138,7 +138,7 @@ class Upstream:
                             raise UpstreamContentError(f"{url} is longer than {size} bytes")
                         running.update(piece)
                         yield piece
-            except httpx.TransportError as error:
+            except BROKEN as error:
                 problem = f"{url}: {str(error) or 'the connection broke'}"
             if received == size:
                 break

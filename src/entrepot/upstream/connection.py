@@ -24,6 +24,9 @@ from entrepot.upstream.patience import PASSING, Patience, asked_to_wait
 
 T = TypeVar("T")
 
+BROKEN: Final = (httpx.TransportError, ssl.SSLError)
+"""What is raised when a connection breaks, or was none; the second after TLS was agreed on."""
+
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS: Final = 5
 _TOKEN_SIZE: Final = 1_048_576
@@ -80,7 +83,7 @@ class Connection:
             try:
                 async with self.opened(ask, patience) as response:
                     return await use(response)
-            except httpx.TransportError as error:
+            except BROKEN as error:
                 await patience.wait(self._about(error, ask))
 
     @asynccontextmanager
@@ -88,7 +91,7 @@ class Connection:
         """An answer whose body is still to come, asked for again while the registry is unwell.
 
         Raises:
-            httpx.TransportError: the connection broke while the body was read.
+            BROKEN: the connection broke while the body was read.
             UpstreamError: there is no answer that is expected.
         """
         response = await self._asked(ask, patience)
@@ -103,7 +106,7 @@ class Connection:
         while True:
             try:
                 response = await self._logged_in(ask)
-            except httpx.TransportError as error:
+            except BROKEN as error:
                 if _is_distrust(error):
                     raise UpstreamUnreachableError(self._about(error, ask)) from error
                 await patience.wait(self._about(error, ask))
@@ -172,7 +175,7 @@ class Connection:
                         return await read(response, limit=_TOKEN_SIZE)
                 finally:
                     await response.aclose()
-            except httpx.TransportError as error:
+            except BROKEN as error:
                 problem, asked = f"{shown}: {_reason(error)}", 0.0
             else:
                 problem = f"{shown} was answered {_named(response)}"
@@ -183,7 +186,7 @@ class Connection:
                 asked = asked_to_wait(response.headers.get("retry-after"))
             await patience.wait(problem, asked=asked)
 
-    def _about(self, error: httpx.TransportError, ask: Ask) -> str:
+    def _about(self, error: Exception, ask: Ask) -> str:
         hint = ""
         if _is_distrust(error):
             hint = "; name a file with the authority that signed its certificate"
@@ -194,7 +197,7 @@ class Connection:
         if not response.is_closed:
             try:
                 said = _said(await read(response, limit=_PROBLEM_SIZE))
-            except (httpx.TransportError, UpstreamContentError):
+            except (*BROKEN, UpstreamContentError):
                 said = ""
         problem = f"{ask.shown} was answered {_named(response)}{said}"
         if response.status_code in {401, 403}:
@@ -254,7 +257,7 @@ def _is_distrust(error: BaseException) -> bool:
     return False
 
 
-def _reason(error: httpx.TransportError) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, httpx.ConnectTimeout):
         return "no connection in time"
     if isinstance(error, httpx.TimeoutException):
