@@ -30,11 +30,13 @@ PACKAGES: Final = {
     "docker-registry": "docker-registry",
     "dockerd": "docker.io",
     "haproxy": "haproxy",
+    "ldapadd": "ldap-utils",
     "nginx": "nginx-light",
     "npm": "npm",
     "pg_ctl": "postgresql-15",
     "podman": "podman",
     "skopeo": "skopeo",
+    "slapd": "slapd",
     "umoci": "umoci",
 }
 """Program -> the package of this Debian release that has it."""

@@ -108,6 +108,10 @@ class Authentication:
         if auth.htpasswd is not None:
             roles = roles_of(self._config)
             found.append(Htpasswd(Path(auth.htpasswd.path), roles=roles, adopt=directory.adopt))
+        if auth.ldap is not None:
+            from entrepot.app.ldap import open_ldap
+
+            found.append(open_ldap(auth.ldap, directory.adopt))
         return found
 
     def _guard(self) -> Guard:

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 from entrepot.config.errors import ConfigError, Notice, Origin, Problem
 from entrepot.config.nodes import printable
 from entrepot.config.rules_access import check_access
+from entrepot.config.rules_ldap import check_ldap
 from entrepot.config.rules_tokens import check_tokens, is_http_url
 from entrepot.config.schema import Config
 from entrepot.config.schema_auth import Certificate, Local
@@ -25,6 +26,7 @@ def broken_rules(config: Config, origins: Mapping[str, Origin]) -> list[Problem]
     checks = (
         _storage,
         _auth,
+        check_ldap,
         check_tokens,
         check_access,
         _database,
@@ -139,7 +141,7 @@ def _auth(config: Config) -> Iterator[tuple[str, str]]:
     if len(given) > 1:
         yield "auth", f"must provide exactly one type, found {', '.join(given)}"
     auth = config.auth
-    ours = [name for name in ("local", "certificate") if getattr(auth, name) is not None]
+    ours = [name for name in ("local", "ldap", "certificate") if getattr(auth, name) is not None]
     for name in ("none", "silly", "token"):
         if ours and getattr(auth, name) is not None:
             yield f"auth.{name}", f"can't stand beside {' and '.join(ours)}: remove one of them"

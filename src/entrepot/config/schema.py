@@ -25,6 +25,7 @@ from entrepot.config.schema_foreign import (
     Reporting,
 )
 from entrepot.config.schema_http import Http
+from entrepot.config.schema_ldap import Ldap
 from entrepot.config.schema_storage import Filesystem, Storage
 from entrepot.config.schema_tokens import SillyAuth, TokenAuth, Tokens, Workload
 
@@ -95,6 +96,7 @@ class Auth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     none: Annotated[NoAuth | None, about("Everybody may do everything.")] = None
     local: Annotated[Local | None, about("Users in the index.")] = None
     htpasswd: Annotated[Htpasswd | None, about("Users in an htpasswd file.")] = None
+    ldap: Annotated[Ldap | None, about("People in a directory service.")] = None
     certificate: Annotated[
         Certificate | None, about("Users by client certificates that a proxy has verified.")
     ] = None
@@ -112,10 +114,12 @@ class Auth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def type(
         self,
-    ) -> Literal["none", "local", "htpasswd", "certificate", "workloads", "silly", "token"]:
+    ) -> Literal["none", "local", "htpasswd", "ldap", "certificate", "workloads", "silly", "token"]:
         """The first way that is configured; `none` if everybody may do everything."""
-        ways: tuple[Literal["local", "htpasswd", "certificate", "workloads", "silly", "token"], ...]
-        ways = ("local", "htpasswd", "certificate", "workloads", "silly", "token")
+        ways: tuple[
+            Literal["local", "htpasswd", "ldap", "certificate", "workloads", "silly", "token"], ...
+        ]
+        ways = ("local", "htpasswd", "ldap", "certificate", "workloads", "silly", "token")
         return next((way for way in ways if getattr(self, way) not in (None, ())), "none")
 
     @property
@@ -123,7 +127,7 @@ class Auth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Whether the registry is its own token server."""
         if self.type in {"none", "silly", "token"}:
             return False
-        others = self.local, self.certificate, self.workloads or None
+        others = self.local, self.ldap, self.certificate, self.workloads or None
         return any(others) if self.tokens.enabled is None else self.tokens.enabled
 
 

@@ -34,7 +34,8 @@ class Source(Protocol):
 
     async def renew(self, proof: Proof) -> Identity | None:
         """Return whom an earlier proof stands for by what is known now; None if it doesn't count
-        any more. A change counts within five seconds. Costs next to nothing.
+        any more. A change that shows here counts within five seconds, one in a directory service
+        when it is asked again. Costs next to nothing.
         """
 
     def close(self) -> None:
