@@ -9,8 +9,10 @@ from typing import Final
 
 from entrepot.api.context import Context
 from entrepot.api.http import Request
+from entrepot.api.logins import NOT_BY_LOGIN
 from entrepot.api.routes import Route
 from entrepot.core.access import Action, Identity, Origin
+from entrepot.core.audit import event
 from entrepot.core.decision import Decision
 from entrepot.core.errors import (
     BlobUnknownError,
@@ -37,10 +39,16 @@ async def identify(context: Context, request: Request, origin: Origin) -> None:
     authorization = request.header(b"authorization")
     try:
         identity = await context.authenticator.authenticate(authorization, origin)
-    except UnauthorizedError:
+    except UnauthorizedError as error:
         if authorization is not None or not context.access.enabled:
+            context.logins.failed(request, authorization, error)
             raise
         identity = _NOBODY
+    except ProtocolError as error:
+        context.logins.failed(request, authorization, error)
+        raise
+    if identity.method not in NOT_BY_LOGIN:
+        context.logins.succeeded(request, identity)
     request.identity = identity
     request.actor = identity.name
 
@@ -58,12 +66,37 @@ async def authorize(
     identity, access = request.identity, context.access
     if identity.scopes is None and not access.enabled:
         return
+    if route.action is Action.PULL and len(fields) > 1:
+        # Nearly every pull is like another: what was decided for that one is at hand.
+        tag = fields[1] if route.label == "manifest" and ":" not in fields[1] else None
+        known = access.recall(identity, (Action.PULL, fields[0], True, tag))
+        if known is not None and known.allowed:
+            request.decision = known
+            return
     repository = RepositoryName.parse(fields[0]) if route.on_repository else None
     for tag in _tags(request, route, fields):
         decision = await access.decide(identity, route.action, repository=repository, tag=tag)
         request.decision = decision
         if not decision.allowed:
+            _note_denial(context, request, route, fields)
             raise await _refusal(context, identity, route, fields, decision)
+
+
+def _note_denial(
+    context: Context, request: Request, route: Route, fields: tuple[str, ...]
+) -> None:
+    """Note a refusal, unless somebody without credentials is asked for some."""
+    if request.identity.kind == "anonymous":
+        return
+    reference = fields[1][:256] if route.label in {"manifest", "blob"} else ""
+    told = event(
+        f"{route.label}.{route.action.value}",
+        outcome="denied",
+        repository=fields[0] if route.on_repository else "",
+        tag="" if ":" in reference else reference,
+        digest=reference if ":" in reference else "",
+    )
+    context.stores.trail.note(told, by=request.caller)
 
 
 def _tags(request: Request, route: Route, fields: tuple[str, ...]) -> Sequence[str | None]:

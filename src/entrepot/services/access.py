@@ -43,6 +43,9 @@ _OPEN: Final = Decision(allowed=True, reason="access control is off")
 
 GrantsByNamespace = dict[str, list[Grant]]
 
+Question = tuple[Action, str, bool, str | None]
+"""An action, the name of a repository or namespace, whether it is a repository, and a tag."""
+
 
 class AccessRules(Struct, frozen=True):
     """What the configuration says about access. Without `enabled` everybody may do everything that
@@ -78,7 +81,7 @@ class View:
         self.identity = identity
         self._policy = policy
         self._grants = grants
-        self.known: dict[tuple[Action, str, bool, str | None], tuple[Decision, int]] = {}
+        self.known: dict[Question, tuple[Decision, int]] = {}
         """What was decided, and until when it holds."""
         self._areas: dict[Action, Sequence[Area]] = {}
 
@@ -182,17 +185,27 @@ class Access:
         """
         if not self.rules.enabled:
             return self._decide_openly(identity, action, repository, namespace)
+        name = namespace if repository is None else repository
+        key = (action, name, repository is not None, tag)
+        known = self.recall(identity, key)
+        if known is not None:
+            return known
+        await self.refresh()
+        now, view = self._now(), await self.view(identity)
+        found = view.decide(action, Target(name, repository is not None, tag), now=now)
+        self._keep(view, key, found)
+        return found[0]
+
+    def recall(self, identity: Identity, key: Question) -> Decision | None:
+        """Return what was decided lately, None if it must be decided (anew): a look into two
+        dictionaries, which is all that most requests need.
+        """
         now = self._now()
         if now >= self._fresh_until:
-            await self.refresh()
-        name = namespace if repository is None else repository
-        view = self._views.get(identity) or await self.view(identity)
-        key = (action, name, repository is not None, tag)
-        found = view.known.get(key)
-        if found is None or now >= found[1]:
-            found = view.decide(action, Target(name, repository is not None, tag), now=now)
-            self._keep(view, key, found)
-        return found[0]
+            return None
+        view = self._views.get(identity)
+        found = None if view is None else view.known.get(key)
+        return found[0] if found is not None and now < found[1] else None
 
     async def permitted(
         self, identity: Identity, repository: str, actions: Iterable[Action]
@@ -289,9 +302,7 @@ class Access:
         self._decisions = 0
         self._grants = 0
 
-    def _keep(
-        self, view: View, key: tuple[Action, str, bool, str | None], found: tuple[Decision, int]
-    ) -> None:
+    def _keep(self, view: View, key: Question, found: tuple[Decision, int]) -> None:
         if self._decisions >= _MOST_DECISIONS or self._grants > _MOST_GRANTS:
             policy = self._policy
             self._forget()
