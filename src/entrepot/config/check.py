@@ -202,7 +202,7 @@ def _exposure(config: Config) -> Iterator[Finding]:
     address = config.http.listen()
     if isinstance(address, UnixAddress) or address.is_loopback:
         return
-    if config.auth.type == "none":
+    if config.auth.type in {"none", "silly"}:
         yield warning("auth", f"whoever can reach {address} may push and delete")
     elif not config.http.tls.enabled:
         yield warning("http.tls", f"passwords sent to {address} are not encrypted without a proxy")

@@ -108,7 +108,7 @@ def make_plan(config: Config) -> Plan:
 def _warn_of_exposure(config: Config, address: Address | UnixAddress) -> None:
     if isinstance(address, UnixAddress) or address.is_loopback:
         return
-    if config.auth.type == "none":
+    if config.auth.type in {"none", "silly"}:
         _log.warning(
             "no authentication: whoever can reach this address may push and delete",
             address=str(address),
