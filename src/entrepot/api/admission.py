@@ -82,9 +82,7 @@ async def authorize(
             raise await _refusal(context, identity, route, fields, decision)
 
 
-def _note_denial(
-    context: Context, request: Request, route: Route, fields: tuple[str, ...]
-) -> None:
+def _note_denial(context: Context, request: Request, route: Route, fields: tuple[str, ...]) -> None:
     """Note a refusal, unless somebody without credentials is asked for some."""
     if request.identity.kind == "anonymous":
         return

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from entrepot.api.challenges import Challenges
 from entrepot.api.links import Links
+from entrepot.api.logins import Logins
 from entrepot.api.origins import Origins
 from entrepot.core.access import Identity
 from entrepot.identity import Authenticator
@@ -73,5 +74,6 @@ class Context:
     accelerate: str | None
     health: Health
     metrics: Metrics
+    logins: Logins
     challenges: Challenges | None = None
     tokens: TokenEndpoint | None = None

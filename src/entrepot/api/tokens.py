@@ -11,7 +11,7 @@ from entrepot.api.context import Context, TokenEndpoint
 from entrepot.api.errors import error_response
 from entrepot.api.http import Headers, Request, Response, json_response
 from entrepot.core.access import Identity
-from entrepot.core.errors import NotFoundError, SizeInvalidError, UnauthorizedError
+from entrepot.core.errors import NotFoundError, ProtocolError, SizeInvalidError, UnauthorizedError
 from entrepot.core.tokens import Issued, ScopeInvalidError, TokenRefusedError, Wish, parse_scopes
 
 LARGEST_FORM: Final = 65_536
@@ -71,15 +71,16 @@ async def post_token(context: Context, request: Request) -> Response:
         if grant == "password":
             return await _by_password(context, endpoint, request, form, wish)
         if grant == "refresh_token":
-            return await _by_refresh_token(endpoint, request, form, wish)
+            return await _by_refresh_token(context, endpoint, request, form, wish)
         if grant == _EXCHANGE:
-            return await _by_exchange(endpoint, request, form, wish)
+            return await _by_exchange(context, endpoint, request, form, wish)
         raise _OAuthError(
             "unsupported_grant_type", f"grant_type is not password, refresh_token or {_EXCHANGE}"
         )
     except UnauthorizedError:
         return _refusal(_OAuthError("invalid_grant", "wrong user name or password", status=401))
-    except TokenRefusedError:
+    except TokenRefusedError as error:
+        context.logins.failed(request, "", error)
         return _refusal(_OAuthError("invalid_grant", "the token is not accepted", status=401))
     except _OAuthError as error:
         return _refusal(error)
@@ -122,15 +123,17 @@ async def _by_password(
 
 
 async def _by_refresh_token(
-    endpoint: TokenEndpoint, request: Request, form: Form, wish: Wish
+    context: Context, endpoint: TokenEndpoint, request: Request, form: Form, wish: Wish
 ) -> Response:
+    request.address = context.origins.of(request).address
     identity, issued = await endpoint.server.refresh(_first(form, "refresh_token"), wish)
+    context.logins.succeeded(request, identity)
     request.actor = identity.name
     return _answer(issued)
 
 
 async def _by_exchange(
-    endpoint: TokenEndpoint, request: Request, form: Form, wish: Wish
+    context: Context, endpoint: TokenEndpoint, request: Request, form: Form, wish: Wish
 ) -> Response:
     """RFC 8693, 2: the token of another issuer becomes one of ours."""
     if _first(form, "subject_token_type") not in _SUBJECT_TYPES:
@@ -138,7 +141,9 @@ async def _by_exchange(
         raise _OAuthError("invalid_request", f"subject_token_type is none of {known}")
     if endpoint.exchange is None:
         raise _OAuthError("unsupported_grant_type", "tokens of other issuers are not accepted")
+    request.address = context.origins.of(request).address
     identity = await endpoint.exchange(_first(form, "subject_token"))
+    context.logins.succeeded(request, identity)
     request.actor = identity.name
     issued = await endpoint.server.issue(identity, wish)
     return _answer(issued, {"issued_token_type": _ACCESS_TOKEN})
@@ -160,7 +165,13 @@ async def _login(
 ) -> Identity:
     origin = context.origins.of(request)
     request.address = origin.address
-    return await endpoint.logins.authenticate(authorization, origin)
+    try:
+        identity = await endpoint.logins.authenticate(authorization, origin)
+    except ProtocolError as error:
+        context.logins.failed(request, authorization, error)
+        raise
+    context.logins.succeeded(request, identity)
+    return identity
 
 
 def _endpoint(context: Context) -> TokenEndpoint:

@@ -14,6 +14,7 @@ from entrepot.api.asgi import Application
 from entrepot.api.context import Context, Limits
 from entrepot.api.http import Headers, Request
 from entrepot.api.links import Links
+from entrepot.api.logins import Logins
 from entrepot.api.origins import Origins
 from entrepot.api.routes import Router
 from entrepot.app.accounts import ensure_administrator
@@ -85,11 +86,13 @@ class _Runtime:
         self._objects: ObjectDriver | None = None
         self._upkeep: asyncio.Task[None] | None = None
         self._takeover: asyncio.Task[None] | None = None
+        self._noting: asyncio.Task[None] | None = None
 
     async def start(self) -> Context:
         """Open the stores in the running event loop."""
         config = self._config
         stores = await self._with_past(self._stores())
+        self._noting = asyncio.create_task(stores.trail.run())
         self._authentication = await self._authenticate(stores)
         secret = config.http.secret or await upload_secret(stores)
         uploads = Uploads(stores, key=secret.encode())
@@ -130,13 +133,14 @@ class _Runtime:
             accelerate=config.http.accelprefix if config.http.accel else None,
             health=self._health,
             metrics=self.metrics,
+            logins=Logins(stores.trail),
             challenges=challenges_of(config, links),
             tokens=endpoint,
         )
 
     async def stop(self) -> None:
         """Finish what was begun, and close the stores."""
-        for task in (self._takeover, self._upkeep):
+        for task in (self._takeover, self._upkeep, self._noting):
             if task is not None:
                 task.cancel()
                 with suppress(asyncio.CancelledError):

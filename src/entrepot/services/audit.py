@@ -159,13 +159,19 @@ class Trail:
         self._noted.append((self._now(), by, told))
 
     async def run(self) -> None:
-        """Write what is noted until cancelled."""
-        while True:
-            await asyncio.sleep(FLUSH_EVERY)
-            try:
-                await self.flush()
-            except DatabaseError as error:
-                _log.error("the audit log can't be written and will be tried again", error=error)
+        """Write what is noted until cancelled, and what is left then."""
+        try:
+            while True:
+                await asyncio.sleep(FLUSH_EVERY)
+                await self._try_flush()
+        finally:
+            await self._try_flush()
+
+    async def _try_flush(self) -> None:
+        try:
+            await self.flush()
+        except DatabaseError as error:
+            _log.error("the audit log can't be written and will be tried again", error=error)
 
     async def flush(self) -> None:
         """Write what is noted. If that fails it stays noted. Raises DatabaseError."""
