@@ -240,3 +240,20 @@ async def test_what_is_not_there_can_not_be_taken_back(rights: Rights) -> None:
     assert (await rights.grants.roles())["mine"] == {Action.TAG}
     with pytest.raises(AccessUnknownError):
         _ = [grant async for grant in rights.grants.list("nope")]
+
+
+async def test_a_change_during_a_look_counts_at_once(rights: Rights) -> None:
+    """A look that began before the change must not make what it saw good for two seconds."""
+    number = await rights.give(made("", "user:alice", "reader"))
+    assert await rights.may(Action.PULL, "a")
+    rights.clock.now += LOOK_EVERY
+    ask = rights.index.fetch_one
+
+    async def slow(sql: str, values: Values) -> Row | None:
+        rights.index.fetch_one = ask  # type: ignore[method-assign]
+        row = await ask(sql, values)
+        await rights.here.revoke([number], by="test")
+        return row
+
+    rights.index.fetch_one = slow  # type: ignore[method-assign]
+    assert not await rights.may(Action.PULL, "a")

@@ -20,6 +20,8 @@ def check_access(config: Config) -> Iterator[tuple[str, str]]:
             parse_namespace(mapping.namespace)
         except AccessError as error:
             yield f"{key}.namespace", str(error)
+        if not mapping.roles:
+            yield f"{key}.roles", "no role is given"
         for role in mapping.roles:
             try:
                 if role not in BUILT_IN:

@@ -146,6 +146,7 @@ class Access:
         self.revision = -1
         """The permission revision as it was when last looked at; -1 before the first look."""
         self._fresh_until = 0
+        self._changes = 0
         self._looking: asyncio.Task[None] | None = None
         self._mapped = _by_subject(self.rules.mappings)
         self._forget()
@@ -158,6 +159,7 @@ class Access:
     def changed(self) -> None:
         """Note that this process has changed accounts or rights: the next decision knows."""
         self._fresh_until = 0
+        self._changes += 1
 
     async def refresh(self) -> None:
         """Make sure that `revision` is at most two seconds old.
@@ -165,11 +167,14 @@ class Access:
         Raises:
             DatabaseError: the index doesn't say.
         """
-        if self._now() < self._fresh_until:
-            return
-        if self._looking is None:
-            self._looking = asyncio.create_task(self._look())
-        await asyncio.shield(self._looking)
+        while self._now() >= self._fresh_until:
+            changes = self._changes
+            if self._looking is None:
+                self._looking = asyncio.create_task(self._look())
+                self._looking.add_done_callback(_heard)
+            await asyncio.shield(self._looking)
+            if changes == self._changes:
+                return
 
     async def decide(
         self,
@@ -286,12 +291,13 @@ class Access:
 
     async def _look(self) -> None:
         try:
-            now = self._now()
+            now, changes = self._now(), self._changes
             revision = await find_revision(self._index)
             if revision != self.revision:
                 self.revision = revision
                 self._forget()
-            self._fresh_until = now + LOOK_EVERY
+            if changes == self._changes:
+                self._fresh_until = now + LOOK_EVERY
         finally:
             self._looking = None
 
@@ -328,6 +334,12 @@ class Access:
         for grant in [*grants, *self._mapped.get((kind, name), ())]:
             by_namespace.setdefault(grant.namespace, []).append(grant)
         return by_namespace
+
+
+def _heard(look: asyncio.Task[None]) -> None:
+    """Take note of a look's failure, though everybody who waited for it may have gone."""
+    if not look.cancelled():
+        look.exception()
 
 
 def _by_subject(grants: Iterable[Grant]) -> dict[tuple[SubjectKind, str], list[Grant]]:
