@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from typing import Final
 
+from entrepot.api.routes import TABLE
 from tests.fuzz.raw import Headers
 from tests.wire.images import EMPTY, OCI_MANIFEST, encode, manifest
 
@@ -96,21 +98,8 @@ UPLOADS: Final = (
     b"",
 )
 TEMPLATES: Final = (
-    b"/v2/",
-    b"/v2",
-    b"/v2/_catalog",
-    b"/v2/{name}/tags/list",
-    b"/v2/{name}/manifests/{reference}",
-    b"/v2/{name}/blobs/{digest}",
-    b"/v2/{name}/blobs/uploads/",
-    b"/v2/{name}/blobs/uploads",
-    b"/v2/{name}/blobs/uploads/{upload}",
-    b"/v2/{name}/referrers/{digest}",
+    *sorted({route.path.encode() for route in TABLE}),
     b"/v2/{name}",
-    b"/",
-    b"/livez",
-    b"/readyz",
-    b"/metrics",
     b"/debug/health",
     b"/{name}",
 )
@@ -232,6 +221,11 @@ BODIES: Final = (
 )
 
 
+def fields_of(template: bytes) -> list[bytes]:
+    """The places of a route that hold what the client names."""
+    return re.findall(rb"\{\w+\}", template)
+
+
 def a_path(dice: random.Random) -> bytes:
     """A path made from a route, with some of its parts replaced by nonsense, and a query."""
     path = dice.choice(TEMPLATES)
@@ -241,8 +235,8 @@ def a_path(dice: random.Random) -> bytes:
         b"{digest}": (*DIGESTS, *DIGESTS, *ESCAPES, *ODDITIES),
         b"{upload}": (*UPLOADS, *UPLOADS, *ESCAPES, *ODDITIES),
     }
-    for part, choices in parts.items():
-        path = path.replace(part, dice.choice(choices))
+    for part in fields_of(path):
+        path = path.replace(part, dice.choice(parts.get(part, (*NAMES, *ODDITIES))))
     query = dice.choice(QUERIES) if dice.random() < 0.5 else b""
     if b"?" in path:
         query = query.replace(b"?", b"&", 1)

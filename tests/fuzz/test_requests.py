@@ -31,6 +31,7 @@ from tests.fuzz.nonsense import (
     QUERIES,
     TEMPLATES,
     a_path,
+    fields_of,
     some_headers,
 )
 from tests.fuzz.raw import (
@@ -82,8 +83,7 @@ def test_any_request(target: Target, round_: int) -> None:
 
 
 def test_the_run_knows_every_route() -> None:
-    """A route that is added to the registry is added to the run."""
-    assert {route.path.encode() for route in TABLE} <= set(TEMPLATES)
+    """A method that is new to the registry is added to the run; paths are taken from the table."""
     assert {route.method.encode() for route in TABLE} <= set(METHODS)
 
 
@@ -93,6 +93,7 @@ def test_every_route_with_every_method(target: Target, method: bytes) -> None:
     for template in TEMPLATES:
         path = template.replace(b"{name}", REPO.encode()).replace(b"{reference}", b"latest")
         path = path.replace(b"{digest}", EMPTY.digest.encode()).replace(b"{upload}", b"unknown")
+        path = re.sub(rb"\{\w+\}", b"unknown", path)
         for body in (b"", b"{}"):
             send(target, Request(method, path, (), body))
 
@@ -101,12 +102,11 @@ def test_every_route_with_every_method(target: Target, method: bytes) -> None:
 def test_every_odd_part_of_every_route(target: Target, template: bytes) -> None:
     """Each odd or escaping text in each place of each route, read and written."""
     for odd in (*ODDITIES, *ESCAPES):
-        for part in (b"{name}", b"{reference}", b"{digest}", b"{upload}"):
-            if part not in template:
-                continue
+        for part in fields_of(template):
             path = template.replace(part, odd).replace(b"{name}", REPO.encode())
             path = path.replace(b"{reference}", b"latest").replace(b"{upload}", b"unknown")
             path = path.replace(b"{digest}", EMPTY.digest.encode())
+            path = re.sub(rb"\{\w+\}", b"unknown", path)
             for method in (b"GET", b"PUT", b"POST", b"DELETE"):
                 answer = send(target, Request(method, path))
                 assert b"nobody may read" not in answer.body
