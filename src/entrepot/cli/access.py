@@ -48,36 +48,42 @@ RobotOption = Annotated[
 ]
 
 
+RolesOption = Annotated[
+    str,
+    typer.Option(
+        "--roles",
+        "--role",
+        metavar="ROLE[,ROLE]",
+        help="reader, developer, operator, admin, or custom roles.",
+    ),
+]
+RepositoriesOption = Annotated[
+    str,
+    typer.Option(
+        metavar="PATTERN",
+        help="Only for these repositories, as seen from the namespace: * is anything in one "
+        "part of a path, ** any number of parts.",
+    ),
+]
+TagsOption = Annotated[
+    str, typer.Option(metavar="PATTERN", help="Only for these tags: * is anything.")
+]
+DenyOption = Annotated[
+    bool, typer.Option("--deny", help="Deny what the roles allow, whatever allows it.")
+]
+
+
 @app.command()
 def grant(
     namespace: NamespaceArgument,
-    given: Annotated[
-        str,
-        typer.Option(
-            "--roles",
-            "--role",
-            metavar="ROLE[,ROLE]",
-            help="reader, developer, operator, admin, or custom roles.",
-        ),
-    ],
+    given: RolesOption,
     *,
     user: UserOption = None,
     group: GroupOption = None,
     robot: RobotOption = None,
-    repositories: Annotated[
-        str,
-        typer.Option(
-            metavar="PATTERN",
-            help="Only for these repositories, as seen from the namespace: * is anything in one "
-            "part of a path, ** any number of parts.",
-        ),
-    ] = "**",
-    tags: Annotated[
-        str, typer.Option(metavar="PATTERN", help="Only for these tags: * is anything.")
-    ] = "*",
-    deny: Annotated[
-        bool, typer.Option("--deny", help="Deny what the roles allow, whatever allows it.")
-    ] = False,
+    repositories: RepositoriesOption = "**",
+    tags: TagsOption = "*",
+    deny: DenyOption = False,
     expires: ExpiresOption = None,
     config: ConfigOption = None,
     output: OutputOption = Form.TEXT,
