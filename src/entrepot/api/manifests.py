@@ -3,6 +3,7 @@
 from entrepot.api.conditions import not_modified, unchanged
 from entrepot.api.context import Context
 from entrepot.api.http import Request, Response, empty_response
+from entrepot.core.audit import event
 from entrepot.core.errors import (
     ManifestTooLargeError,
     ManifestUnknownError,
@@ -35,6 +36,14 @@ async def get_manifest(context: Context, request: Request, name: str, reference:
     ]
     if unchanged(request, found.digest):
         return not_modified(headers)
+    if context.stores.trail.pulls and request.method == "GET":
+        told = event(
+            "manifest.pull",
+            repository=repository,
+            tag=wanted if isinstance(wanted, Tag) else "",
+            digest=found.digest,
+        )
+        context.stores.trail.note(told, by=request.caller)
     return Response(200, headers, found.payload)
 
 

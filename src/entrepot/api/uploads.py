@@ -59,7 +59,8 @@ async def _mount(context: Context, request: Request, repository: RepositoryName)
             origin = await find_source(context.stores, visible, digest, near=repository)
         if origin is None or not visible.shows(origin):
             return None
-    if not await context.uploads.mount(repository, digest, source=origin):
+    caller = request.caller
+    if not await context.uploads.mount(repository, digest, source=origin, by=caller):
         return None
     context.metrics.upload_finished("mounted")
     return digest
@@ -107,7 +108,7 @@ async def delete_upload(context: Context, request: Request, name: str, upload: s
 
 async def _finish(context: Context, request: Request, state: UploadState, digest: Digest) -> None:
     try:
-        await context.uploads.finish(state, _part(request), digest)
+        await context.uploads.finish(state, _part(request), digest, by=request.caller)
     except RangeInvalidError as error:
         _refuse(context, request, state, error)
     except DigestInvalidError:

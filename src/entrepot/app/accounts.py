@@ -2,16 +2,17 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 
-from entrepot.app.audit import open_trail
+from entrepot.app.audit import open_trail, verifier
 from entrepot.app.rights import access_rules
 from entrepot.app.stores import index_address, now, own_directory
 from entrepot.config import Config, ConfigError, Problem
@@ -38,6 +39,7 @@ from entrepot.telemetry import Revealed
 
 if TYPE_CHECKING:
     from entrepot.identity.hashing import Argon2
+    from entrepot.services.checkpoints import Checkpoints
 
 _log = structlog.get_logger("entrepot.app")
 
@@ -54,6 +56,8 @@ class AccountServices:
     grants: Grants
     access: Access
     audit: AuditLog
+    checkpoints: "Callable[[], Awaitable[Checkpoints]]"
+    """Gives what verifies the audit log."""
     roles: Roles
     """What users of an htpasswd file are besides."""
 
@@ -112,6 +116,7 @@ def account_services(config: Config, index: Database) -> AccountServices:
         grants=Grants(index, now=now, trail=trail),
         access=Access(index, now=now, rules=access_rules(config)),
         audit=AuditLog(index),
+        checkpoints=partial(verifier, config, index),
         roles=roles_of(config),
     )
 

@@ -6,14 +6,26 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from secrets import token_hex
+from typing import TYPE_CHECKING
 
 import structlog
 
 from entrepot.config import Config
 from entrepot.core.audit import Record
 from entrepot.core.audit_forms import ecs_line
-from entrepot.db import Database
+from entrepot.db import Database, Transaction
+from entrepot.db.checkpoints import find_oldest_audit_event
+from entrepot.db.settings import ensure_setting
 from entrepot.services.audit import Trail
+from entrepot.services.maintenance import Chore
+
+if TYPE_CHECKING:
+    from entrepot.services.checkpoints import Checkpoints
+
+_SECOND = 1_000_000
+_PRUNE_EVERY = 600.0
+"""Seconds after which some of what is too old is deleted."""
 
 _log = structlog.get_logger("entrepot.audit")
 
@@ -31,6 +43,54 @@ def open_trail(
         pulls=config.audit.pulls,
         blobs=config.audit.blobs,
     )
+
+
+def open_checkpoints(config: Config, index: Database, *, secret: str) -> "Checkpoints":
+    """Return what signs and verifies checkpoints of the audit log."""
+    from entrepot.services.checkpoints import Checkpoints
+
+    keep = int(config.audit.keep * _SECOND) or None
+    return Checkpoints(index, secret=secret.encode(), now=_now, keep=keep)
+
+
+async def verifier(config: Config, index: Database) -> "Checkpoints":
+    """Return what verifies the audit log beside the servers."""
+    secret = config.http.secret or await shared_secret(index)
+    return open_checkpoints(config, index, secret=secret)
+
+
+async def shared_secret(index: Database) -> str:
+    """Return the secret of every process on this index where none is configured."""
+    new = token_hex(32)
+
+    async def work(transaction: Transaction) -> str:
+        return await ensure_setting(transaction, "http.secret", default=new)
+
+    return await index.write(work)
+
+
+def audit_chores(config: Config, index: Database, *, secret: str) -> list[Chore]:
+    """Return what is done for the audit log from time to time. Cryptography is loaded when there is
+    something to sign.
+    """
+    opened: list[Checkpoints] = []
+
+    async def checkpoints() -> "Checkpoints | None":
+        if not opened and await find_oldest_audit_event(index) is not None:
+            opened.append(open_checkpoints(config, index, secret=secret))
+        return opened[0] if opened else None
+
+    async def sign() -> None:
+        found = await checkpoints()
+        if found is not None:
+            await found.sign()
+
+    async def prune() -> None:
+        found = await checkpoints()
+        if found is not None:
+            await found.prune()
+
+    return [Chore(config.audit.checkpoints, sign), Chore(_PRUNE_EVERY, prune)]
 
 
 def _shipper(place: str) -> Callable[[Sequence[Record]], None]:

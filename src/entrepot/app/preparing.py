@@ -7,6 +7,7 @@ from secrets import token_hex
 import structlog
 
 from entrepot.app.accounts import ensure_administrator
+from entrepot.app.audit import shared_secret
 from entrepot.app.stores import (
     about_storage,
     index_address,
@@ -16,9 +17,8 @@ from entrepot.app.stores import (
     try_objects,
 )
 from entrepot.config import Config, ConfigError, Problem
-from entrepot.db import DatabaseError, Transaction
+from entrepot.db import DatabaseError
 from entrepot.db.opening import migrate_index
-from entrepot.db.settings import ensure_setting
 from entrepot.identity.users import create_users_file
 from entrepot.services.imports import begin_takeover
 from entrepot.services.layout import Layout
@@ -101,9 +101,4 @@ def _boot() -> str:
 
 async def upload_secret(stores: Stores) -> str:
     """Return the key that signs upload states, the same for every process on this index."""
-    new = token_hex(32)
-
-    async def work(transaction: Transaction) -> str:
-        return await ensure_setting(transaction, "http.secret", default=new)
-
-    return await stores.index.write(work)
+    return await shared_secret(stores.index)

@@ -18,7 +18,7 @@ from entrepot.api.logins import Logins
 from entrepot.api.origins import Origins
 from entrepot.api.routes import Router
 from entrepot.app.accounts import ensure_administrator
-from entrepot.app.audit import open_trail
+from entrepot.app.audit import audit_chores, open_trail
 from entrepot.app.authentication import Authentication, limited
 from entrepot.app.preparing import upload_secret
 from entrepot.app.rights import access_rules
@@ -97,7 +97,7 @@ class _Runtime:
         secret = config.http.secret or await upload_secret(stores)
         uploads = Uploads(stores, key=secret.encode())
         if not config.storage.maintenance.readonly.enabled:
-            self._upkeep = asyncio.create_task(self._upkeep_of(stores).run())
+            self._upkeep = asyncio.create_task(self._upkeep_of(stores, secret).run())
         limits = config.http.limits
         links = Links(
             host=config.http.host,
@@ -223,7 +223,7 @@ class _Runtime:
             self._takeover = asyncio.create_task(take_part(stores, past, self.metrics))
         return stores
 
-    def _upkeep_of(self, stores: Stores) -> Upkeep:
+    def _upkeep_of(self, stores: Stores, secret: str) -> Upkeep:
         purging = self._config.storage.maintenance.uploadpurging
         place = self._temporary or own_directory(self._config) or self._shared
         return Upkeep(
@@ -233,6 +233,7 @@ class _Runtime:
             purge_age=purging.age,
             purge_dry_run=purging.dryrun,
             metrics=self.metrics,
+            chores=audit_chores(self._config, stores.index, secret=secret),
         )
 
 

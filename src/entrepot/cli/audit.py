@@ -11,11 +11,21 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, TextIO
 
 import typer
 
-from entrepot.cli.accounts import ConfigOption, Form, OutputOption, Row, fail, run, show
+from entrepot.cli.accounts import (
+    ConfigOption,
+    Form,
+    OutputOption,
+    Row,
+    fail,
+    run,
+    show,
+    show_one,
+)
 
 if TYPE_CHECKING:
     from entrepot.app import AccountServices
     from entrepot.services.auditing import Page
+    from entrepot.services.checkpoints import Report
 
 app = typer.Typer(name="audit", help="Who did what, and why they could.", no_args_is_help=True)
 
@@ -160,6 +170,54 @@ def export(
     typer.echo(f"{count} events", err=True)
 
 
+@app.command()
+def verify(
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--checkpoint",
+            metavar="NUMBER:HASH",
+            help="A checkpoint that must be there, as the server's log told it.",
+        ),
+    ] = None,
+    trust: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--trust",
+            metavar="KEY",
+            help="The id of a key to believe that another http.secret has sealed.",
+        ),
+    ] = None,
+    config: ConfigOption = None,
+    output: OutputOption = Form.TEXT,
+) -> None:
+    """Look at every event and checkpoint, and tell which were changed, removed or inserted.
+
+    The status is 1 if any was.
+    """
+    expected = _expected(checkpoint)
+
+    async def work(services: "AccountServices") -> "Report":
+        checkpoints = await services.checkpoints()
+        return await checkpoints.verify(trusted=trust or (), expected=expected)
+
+    report = run(config, work)
+    problems = [str(problem) for problem in report.problems]
+    summary = {
+        "events": report.events,
+        "chains": report.chains,
+        "checkpoints": report.checkpoints,
+        "last_checkpoint": report.last,
+        "problems": problems if output is Form.JSON else len(problems),
+    }
+    show_one(summary, output=output)
+    if output is Form.TEXT:
+        for problem in problems:
+            typer.secho(problem, fg=typer.colors.RED, err=True)
+    if problems:
+        raise typer.Exit(1)
+
+
 class _Span(NamedTuple):
     since: int
     until: int
@@ -204,6 +262,15 @@ def _span(since: str | None, until: str | None) -> _Span:
         _moment(since) if since else -_EVER,
         _moment(until) if until else _EVER,
     )
+
+
+def _expected(checkpoint: str | None) -> tuple[int, str] | None:
+    if checkpoint is None:
+        return None
+    number, _, digest = checkpoint.partition(":")
+    if not number.isdecimal() or not re.fullmatch(r"[0-9a-f]{64}", digest):
+        fail(f"{checkpoint!r} is not NUMBER:HASH")
+    return int(number), digest
 
 
 def _moment(text: str) -> int:

@@ -18,7 +18,7 @@ class Audit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 31_536_000.0
     checkpoints: Annotated[
         Duration,
-        about("Time between two signed checkpoints, if something was recorded.", minimum=1),
+        about("Time between two signed checkpoints, if something was recorded.", minimum=5),
     ] = 60.0
     log: Annotated[
         str,

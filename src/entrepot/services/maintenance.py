@@ -3,7 +3,7 @@
 import asyncio
 import fcntl
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,13 +12,14 @@ from uuid import UUID
 import structlog
 
 from entrepot.core.digest import Digest
-from entrepot.db import DatabaseError, Transaction
+from entrepot.core.errors import EntrepotError
+from entrepot.db import Transaction
 from entrepot.db.blobs import forget_blob, list_unsynced, mark_synced
 from entrepot.db.settings import ensure_setting, replace_setting
 from entrepot.db.uploads import forget_ended_uploads
 from entrepot.services.stores import Stores
 from entrepot.services.uploads import BEGIN_WITHIN
-from entrepot.storage import StorageError, UploadBusyError
+from entrepot.storage import UploadBusyError
 from entrepot.telemetry import Metrics
 
 SETTLED: Final = 60_000_000
@@ -128,6 +129,14 @@ async def forget_old_uploads(stores: Stores) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Chore:
+    """Something else that is done every so many seconds."""
+
+    every: float
+    work: Callable[[], Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True)
 class Upkeep:
     """What one worker of a server does beside its requests; `lock` is a file by which the workers
     agree on one. Intervals and ages are in seconds; `purge_every` None means never.
@@ -139,6 +148,7 @@ class Upkeep:
     purge_age: float
     purge_dry_run: bool
     metrics: Metrics
+    chores: Sequence[Chore] = ()
 
     async def run(self) -> None:
         """Go on until cancelled. What fails is logged and tried again."""
@@ -147,6 +157,7 @@ class Upkeep:
             while not _try_lock(file):  # noqa: ASYNC110 - another process may hold it
                 await asyncio.sleep(_PERIOD)
             purged = forgot = float("-inf")
+            done = [float("-inf")] * len(self.chores)
             while True:
                 now = asyncio.get_running_loop().time()
                 await self._try(sync_blobs(self.stores))
@@ -156,6 +167,10 @@ class Upkeep:
                 if self.purge_every is not None and now - purged >= self.purge_every:
                     purged = now
                     await self._try(self._purge())
+                for place, chore in enumerate(self.chores):
+                    if now - done[place] >= chore.every:
+                        done[place] = now
+                        await self._try(chore.work())
                 await asyncio.sleep(_PERIOD)
         finally:
             os.close(file)
@@ -170,7 +185,7 @@ class Upkeep:
     async def _try(self, work: Awaitable[object]) -> None:
         try:
             await work
-        except (DatabaseError, StorageError) as error:
+        except EntrepotError as error:
             _log.error("upkeep failed and will be tried again", error=str(error))
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid4
 
+from entrepot.core.audit import NOBODY, Actor, event
 from entrepot.core.digest import Digest
 from entrepot.core.errors import (
     BlobUploadInvalidError,
@@ -28,6 +29,7 @@ from entrepot.db import Transaction
 from entrepot.db.blobs import add_blob, find_blob_size, is_linked_anywhere, link_blob
 from entrepot.db.repositories import ensure_repository
 from entrepot.db.uploads import end_upload, has_ended
+from entrepot.services.audit import Notes
 from entrepot.services.stores import Stores
 from entrepot.services.takeover import take_over_blob
 from entrepot.storage import StorageError, UploadBusyError, UploadWriter
@@ -144,7 +146,9 @@ class Uploads:
         except UploadBusyError:
             raise _out_of_order(state, "another request is writing to this upload") from None
 
-    async def finish(self, state: UploadState, part: Part, digest: Digest) -> None:
+    async def finish(
+        self, state: UploadState, part: Part, digest: Digest, *, by: Actor = NOBODY
+    ) -> None:
         """Add the last bytes, if any, and make a blob of the upload, in the repository.
 
         Raises:
@@ -155,11 +159,11 @@ class Uploads:
         part.check()
         if state.offset == 0 and part.length is not None and part.length <= SMALL:
             _check_position(state, part)
-            await self._finish_small(state, await _gather(part), digest)
+            await self._finish_small(state, await _gather(part), digest, by)
             return
         try:
             async with self._stores.uploads.append(state.upload) as writer:
-                await self._finish_in(writer, state, part, digest)
+                await self._finish_in(writer, state, part, digest, by)
         except UploadBusyError:
             raise _out_of_order(state, "another request is writing to this upload") from None
 
@@ -173,7 +177,12 @@ class Uploads:
         await self._end(state)
 
     async def mount(
-        self, name: RepositoryName, digest: Digest, *, source: RepositoryName | None
+        self,
+        name: RepositoryName,
+        digest: Digest,
+        *,
+        source: RepositoryName | None,
+        by: Actor = NOBODY,
     ) -> bool:
         """Link a blob that `source` links, or any repository if it is None, and return whether
         there is one.
@@ -182,7 +191,7 @@ class Uploads:
         if source is not None:
             await take_over_blob(self._stores, source, digest)
 
-        async def work(transaction: Transaction) -> bool:
+        async def work(transaction: Transaction, notes: Notes) -> bool:
             if source is None:
                 found = await is_linked_anywhere(transaction, digest)
             else:
@@ -190,9 +199,12 @@ class Uploads:
             if found:
                 repository = await ensure_repository(transaction, name, now=now)
                 await link_blob(transaction, repository, digest, now=now)
+                if self._stores.trail.blobs:
+                    told = event("blob.mount", repository=name, digest=digest, source=source)
+                    notes.add(told)
             return found
 
-        return await self._stores.index.write_lazily(work)
+        return await self._stores.trail.write_lazily(work, by=by)
 
     # Inside -------------------------------------------------------------------------------------
 
@@ -239,18 +251,20 @@ class Uploads:
         )
 
     async def _finish_in(
-        self, writer: UploadWriter, state: UploadState, part: Part, digest: Digest
+        self, writer: UploadWriter, state: UploadState, part: Part, digest: Digest, by: Actor
     ) -> None:
         """Receive the rest and publish. If the store fails the request may be repeated as it is."""
         try:
             state = await self._receive(writer, state, part)
-            await self._publish(writer, state, digest)
+            await self._publish(writer, state, digest, by)
         except StorageError:
             with suppress(StorageError):
                 await writer.rollback()
             raise
 
-    async def _publish(self, writer: UploadWriter, state: UploadState, digest: Digest) -> None:
+    async def _publish(
+        self, writer: UploadWriter, state: UploadState, digest: Digest, by: Actor
+    ) -> None:
         actual = state.known_digest(size=writer.size)
         if actual is None or digest.algorithm != actual.algorithm:
             actual = await writer.digest(digest.algorithm)
@@ -261,21 +275,23 @@ class Uploads:
             raise DigestInvalidError({"digest": digest, "content": actual})
         if await self._has(digest, size=writer.size):
             await writer.discard()
-            await self._record(state, digest, stored=None)
+            await self._record(state, digest, stored=None, by=by)
         else:
             await writer.publish(digest)
-            await self._record(state, digest, stored=writer.size)
+            await self._record(state, digest, stored=writer.size, by=by)
 
-    async def _finish_small(self, state: UploadState, data: bytes, digest: Digest) -> None:
+    async def _finish_small(
+        self, state: UploadState, data: bytes, digest: Digest, by: Actor
+    ) -> None:
         actual = Digest.of(data, algorithm=digest.algorithm)
         if actual != digest:
             await self._end(state)
             raise DigestInvalidError({"digest": digest, "content": actual})
         if await self._has(digest, size=len(data)):
-            await self._record(state, digest, stored=None)
+            await self._record(state, digest, stored=None, by=by)
         else:
             await self._stores.blobs.put(digest, data)
-            await self._record(state, digest, stored=len(data))
+            await self._record(state, digest, stored=len(data), by=by)
 
     async def _has(self, digest: Digest, *, size: int) -> bool:
         """Whether the blob is known and its bytes are there, so that they need not be stored.
@@ -286,11 +302,13 @@ class Uploads:
             return False
         return await self._stores.blobs.size(digest) == size
 
-    async def _record(self, state: UploadState, digest: Digest, *, stored: int | None) -> None:
+    async def _record(
+        self, state: UploadState, digest: Digest, *, stored: int | None, by: Actor
+    ) -> None:
         """Link the blob to the repository; `stored` is its size if its bytes are new."""
         now, synced = self._stores.now(), self._stores.blobs.durable_at_once
 
-        async def work(transaction: Transaction) -> None:
+        async def work(transaction: Transaction, notes: Notes) -> None:
             name = RepositoryName(state.name)
             repository = await ensure_repository(transaction, name, now=now)
             if stored is None:
@@ -298,8 +316,10 @@ class Uploads:
             else:
                 await add_blob(transaction, repository, digest, size=stored, synced=synced, now=now)
             await end_upload(transaction, state.upload, now=now)
+            if self._stores.trail.blobs:
+                notes.add(event("blob.push", repository=name, digest=digest, size=stored))
 
-        await self._stores.index.write_lazily(work)
+        await self._stores.trail.write_lazily(work, by=by)
 
     async def _end(self, state: UploadState) -> None:
         now = self._stores.now()
