@@ -9,6 +9,7 @@ import pytest
 
 from entrepot.core.access import Action, Identity, Scope
 from entrepot.core.decision import AccessError, AccessUnknownError, Grant
+from entrepot.core.errors import DeniedError
 from entrepot.core.roles import RoleInvalidError
 from entrepot.db.address import IndexAddress
 from entrepot.db.engine import Row, Values
@@ -257,3 +258,32 @@ async def test_a_change_during_a_look_counts_at_once(rights: Rights) -> None:
 
     rights.index.fetch_one = slow  # type: ignore[method-assign]
     assert not await rights.may(Action.PULL, "a")
+
+
+async def test_nobody_gives_what_they_lack(rights: Rights) -> None:
+    """Whoever may change members gives roles of which they have everything, and no others."""
+    await rights.namespaces.create("team", by="test")
+    await rights.grants.create_role("members", frozenset({Action.MEMBERS}), by="test")
+    await rights.grants.create_role("watch", frozenset({Action.AUDIT}), by="test")
+    await rights.give(
+        made("team", "user:alice", "admin"),
+        made("", "user:bob", "members"),
+        made("", "user:carol", "admin"),
+    )
+    root = Identity("root", "local", administrator=True)
+    for name, role, place, allowed in (
+        ("alice", "admin", "team", True),
+        ("alice", "operator", "team", True),
+        ("alice", "reader", "", False),
+        ("bob", "members", "team", True),
+        ("bob", "reader", "team", False),
+        ("carol", "admin", "", True),
+        ("carol", "watch", "", False),
+        ("root", "watch", "", True),
+    ):
+        giver = root if name == "root" else Identity(name, "local")
+        if allowed:
+            await rights.access.check_giver(giver, role, namespace=place)
+        else:
+            with pytest.raises(DeniedError):
+                await rights.access.check_giver(giver, role, namespace=place)

@@ -25,6 +25,7 @@ from entrepot.core.decision import (
     parse_namespace,
     prefixes,
 )
+from entrepot.core.errors import DeniedError
 from entrepot.core.roles import CONTENT
 from entrepot.db import Reader
 from entrepot.db.grants import list_grants_of, list_roles
@@ -222,6 +223,18 @@ class Access:
             if (await self.decide(identity, action, repository=repository)).allowed
         }
         return frozenset(allowed)
+
+    async def check_giver(self, giver: Identity, role: str, *, namespace: str) -> None:
+        """Make sure that nobody gives what they lack.
+
+        Raises:
+            DeniedError: `giver` may not do, in the whole namespace, all that the role allows.
+        """
+        await self.refresh()
+        for action in (await self._find_policy()).actions(role):
+            decision = await self.decide(giver, action, namespace=namespace)
+            if not decision.allowed:
+                raise DeniedError({"reason": f"the role {role} is more: {decision.reason}"})
 
     async def explain(
         self, identity: Identity, action: Action, name: str, *, tag: str | None = None
