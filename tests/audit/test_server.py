@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     audit = {
         "pulls": True,
         "blobs": True,
-        "checkpoints": "1s",
+        "checkpoints": "5s",
         "log": str(root / "audit.jsonl"),
     }
     proxies = {"http": {"trustedproxies": ["127.0.0.1"]}}
@@ -52,20 +53,24 @@ class Client:
     """Somebody with a password, who comes from an address of their own through a proxy."""
 
     def __init__(self, registry: Registry, name: str, password: str, address: str) -> None:
-        self._http = httpx.Client(
-            base_url=registry.url,
-            auth=(name, password),
-            headers={"x-forwarded-for": address},
-            timeout=60,
-        )
+        self._registry = registry
+        self._auth = (name, password)
+        self._address = address
+
+    def request(self, method: str, path: str, **more: Any) -> httpx.Response:
+        headers = {"x-forwarded-for": self._address, **more.pop("headers", {})}
+        url = httpx.URL(self._registry.url).join(path)
+        return httpx.request(method, url, auth=self._auth, headers=headers, timeout=60, **more)
 
     def push(self, repository: str, tag: str, note: str = "") -> httpx.Response:
-        begun = self._http.post(f"/v2/{repository}/blobs/uploads/")
+        begun = self.request("POST", f"/v2/{repository}/blobs/uploads/")
         if begun.status_code != 202:
             return begun
         place = begun.headers["location"]
-        self._http.put(place, params={**httpx.URL(place).params, "digest": DIGEST}, content=b"{}")
-        return self._http.put(
+        params = {**httpx.URL(place).params, "digest": DIGEST}
+        self.request("PUT", place, params=params, content=b"{}")
+        return self.request(
+            "PUT",
             f"/v2/{repository}/manifests/{tag}",
             json={
                 "schemaVersion": 2,
@@ -76,9 +81,6 @@ class Client:
             },
             headers={"content-type": MEDIA_TYPE, "x-request-id": f"push-{tag}"},
         )
-
-    def request(self, method: str, path: str) -> httpx.Response:
-        return self._http.request(method, path)
 
 
 @pytest.fixture(scope="module")
@@ -157,28 +159,45 @@ def test_changes_of_rights_are_recorded(running: Registry, ada: Client) -> None:
 
 def test_pages(running: Registry, ada: Client) -> None:
     """Each page goes on where the one before ended."""
-    ada.push("team/b", "one")
-    every = [(event["writer"], event["sequence"]) for event in search(running, "--until", "1s")]
-    seen, mark = [], ""
-    while True:
-        more = ("--before", mark) if mark else ()
-        done = entrepot(
-            running, *("audit", "search", "--until", "1s", "--limit", "3", "-o", "json"), *more
+    for tag in ("one", "two", "three", "four"):
+        ada.push("team/pages", tag)
+    wanted = ("--repository", "team/pages", "--action", "manifest.push")
+    assert [each["tag"] for each in search(running, *wanted)] == ["four", "three", "two", "one"]
+    seen, more = [], ()
+    for _ in range(2):
+        done = entrepot(running, "audit", "search", *wanted, "--limit", "3", "-o", "json", *more)
+        seen.append([each["tag"] for each in json.loads(done.stdout)])
+        if "--before" in done.stderr:
+            more = ("--before", done.stderr.rpartition(" ")[2].strip())
+    assert seen == [["four", "three", "two"], ["one"]]
+
+
+def test_it_verifies_and_shows_what_was_changed(tmp_path: Path) -> None:
+    """By the command line, with a checkpoint that the server signed."""
+    root = tmp_path / "registry"
+    audit = {"checkpoints": "5s"}
+    with start_registry(root, config={**config(), "audit": audit}) as registry:
+        admin = Client(registry, "admin", ADMIN, "")
+        admin.push("a", "one")
+        wait_until(
+            lambda: as_json(registry, "audit", "verify")["checkpoints"] > 0,
+            seconds=60,
+            what="a checkpoint",
         )
-        seen += [(event["writer"], event["sequence"]) for event in json.loads(done.stdout)]
-        if "--before" not in done.stderr:
-            break
-        mark = done.stderr.rpartition(" ")[2].strip()
-    assert len(set(seen)) == len(seen)
-    assert seen[-len(every) :] == every[-len(seen) :] or set(every) <= set(seen)
+        assert as_json(registry, "audit", "verify")["problems"] == []
+        assert registry.stop() == 0
+        (index,) = root.rglob("index.sqlite3")
+        with sqlite3.connect(index) as connection:
+            connection.execute("UPDATE audit_events SET actor = 'eve' WHERE tag = 'one'")
+        connection.close()
+        done = entrepot(registry, "audit", "verify", fails=True)
+        assert "changed: event " in done.stderr
 
 
 def test_a_log_shipper_gets_every_event(running: Registry, ada: Client) -> None:
     """As lines of JSON in Elastic Common Schema."""
     ada.push("team/c", "shipped")
-    file = Path(running.config_path).parent / "audit.jsonl"
-    candidates = [file, file.parent.parent / "audit.jsonl"]
-    lines = next(path for path in candidates if path.exists()).read_text().splitlines()
+    lines = (Path(running.config_path).parent / "audit.jsonl").read_text().splitlines()
     events = [json.loads(line) for line in lines]
     pushed = [event for event in events if event["entrepot"].get("tag") == "shipped"]
     assert [event["event"]["action"] for event in pushed] == ["manifest.push"]
