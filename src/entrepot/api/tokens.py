@@ -7,12 +7,16 @@ from collections.abc import Sequence
 from typing import Final
 from urllib.parse import parse_qs
 
+from msgspec.structs import asdict
+
 from entrepot.api.context import Context, TokenEndpoint
 from entrepot.api.errors import error_response
 from entrepot.api.http import Headers, Request, Response, json_response
 from entrepot.core.access import Identity
 from entrepot.core.errors import NotFoundError, ProtocolError, SizeInvalidError, UnauthorizedError
 from entrepot.core.tokens import Issued, ScopeInvalidError, TokenRefusedError, Wish, parse_scopes
+from entrepot.identity import IdentityError
+from entrepot.identity.errors import LoginUnfinishedError
 
 LARGEST_FORM: Final = 65_536
 """Bytes of a form at most; a token of another issuer takes some thousand."""
@@ -22,6 +26,7 @@ KEYS_SECONDS: Final = 300
 
 _MOST_FIELDS: Final = 64
 _LONGEST_CLIENT: Final = 256
+_DEVICE: Final = "urn:ietf:params:oauth:grant-type:device_code"
 _EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 _ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - its name
 _SUBJECT_TYPES: Final = frozenset(
@@ -74,9 +79,10 @@ async def post_token(context: Context, request: Request) -> Response:
             return await _by_refresh_token(context, endpoint, request, form, wish)
         if grant == _EXCHANGE:
             return await _by_exchange(context, endpoint, request, form, wish)
-        raise _OAuthError(
-            "unsupported_grant_type", f"grant_type is not password, refresh_token or {_EXCHANGE}"
-        )
+        if grant == _DEVICE:
+            return await _by_device(context, endpoint, request, form, wish)
+        known = f"password, refresh_token, {_EXCHANGE} or {_DEVICE}"
+        raise _OAuthError("unsupported_grant_type", f"grant_type is not {known}")
     except UnauthorizedError:
         return _refusal(_OAuthError("invalid_grant", "wrong user name or password", status=401))
     except TokenRefusedError as error:
@@ -84,6 +90,22 @@ async def post_token(context: Context, request: Request) -> Response:
         return _refusal(_OAuthError("invalid_grant", "the token is not accepted", status=401))
     except _OAuthError as error:
         return _refusal(error)
+
+
+async def post_device(context: Context, request: Request) -> Response:
+    """Begin a login at an OpenID Connect provider (RFC 8628, 3.1): a code to enter there."""
+    devices = _endpoint(context).devices
+    if devices is None:
+        raise NotFoundError({"reason": "this registry has no OpenID Connect provider"})
+    try:
+        name = _first(await _form(request), "provider")
+        begun = await devices.begin(name, context.origins.of(request))
+    except IdentityError as error:
+        return _refusal(_OAuthError("invalid_request", str(error)))
+    except _OAuthError as error:
+        return _refusal(error)
+    content = {name: value for name, value in asdict(begun).items() if value != ""}
+    return json_response(200, content, headers=_SECRET)
 
 
 async def post_revoke(context: Context, request: Request) -> Response:
@@ -147,6 +169,23 @@ async def _by_exchange(
     request.actor = identity.name
     issued = await endpoint.server.issue(identity, wish)
     return _answer(issued, {"issued_token_type": _ACCESS_TOKEN})
+
+
+async def _by_device(
+    context: Context, endpoint: TokenEndpoint, request: Request, form: Form, wish: Wish
+) -> Response:
+    """RFC 8628, 3.4: whoever entered the code in a browser gets a token."""
+    if endpoint.devices is None:
+        raise _OAuthError("unsupported_grant_type", "there is no OpenID Connect provider")
+    origin = context.origins.of(request)
+    request.address = origin.address
+    try:
+        identity = await endpoint.devices.finish(_first(form, "device_code"), origin)
+    except LoginUnfinishedError as error:
+        raise _OAuthError(error.code, "the login is not done") from error
+    context.logins.succeeded(request, identity)
+    request.actor = identity.name
+    return _answer(await endpoint.server.issue(identity, wish))
 
 
 async def _find_caller(context: Context, endpoint: TokenEndpoint, request: Request) -> Identity:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from entrepot.api.challenges import Challenges, own_realm, redirected_realm
 from entrepot.api.context import TokenEndpoint
 from entrepot.api.links import Links
+from entrepot.app.openid import open_devices
 from entrepot.config import Config, ConfigError, Problem
 from entrepot.config.finding import Finding, ok
 from entrepot.config.finding import error as wrong
@@ -24,6 +25,7 @@ from entrepot.db import Database
 from entrepot.db.robots import find_robot
 from entrepot.identity import Authenticator, IdentityError
 from entrepot.identity.bearer import Bearer, Standing, Unchanging
+from entrepot.identity.directory import Directory
 from entrepot.services.access import Access
 from entrepot.services.stores import Stores
 from entrepot.telemetry import Metrics
@@ -45,7 +47,7 @@ class Known(Protocol):
     workloads: Workloads | None
 
     @property
-    def directory(self) -> Standing | None:
+    def directory(self) -> Directory | None:
         """The accounts in the index."""
 
 
@@ -158,11 +160,13 @@ def open_tokens(
         refresh_lifetime=tokens.refreshlifetime,
         leeway=tokens.leeway,
         rotate=tokens.rotaterefresh,
+        session_lifetime=tokens.sessionlifetime,
     )
     keys = SigningKeys(stores, secret=secret.encode(), schedule=schedule)
     server = TokenServer(stores, keys, terms, access=access, standing=holders)
     exchange = workloads.exchange if workloads is not None else None
-    endpoint = TokenEndpoint(server, limit(logins), exchange)
+    devices = open_devices(config, stores, secret=secret, adopt=standing.adopt, metrics=metrics)
+    endpoint = TokenEndpoint(server, limit(logins), exchange, devices)
     bearer = Bearer(server.check, others=logins, metrics=metrics, standing=holders)
     return endpoint, bearer
 

@@ -6,7 +6,7 @@ honour are here as well (see `entrepot.config.honoured`), so that they are recog
 
 import os
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from msgspec import Struct
 
@@ -26,6 +26,7 @@ from entrepot.config.schema_foreign import (
 )
 from entrepot.config.schema_http import Http
 from entrepot.config.schema_ldap import Ldap
+from entrepot.config.schema_openid import OpenIdProvider
 from entrepot.config.schema_storage import Filesystem, Storage
 from entrepot.config.schema_tokens import SillyAuth, TokenAuth, Tokens, Workload
 
@@ -90,6 +91,10 @@ class NoAuth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """No authentication: everybody may do everything."""
 
 
+Way = Literal["local", "htpasswd", "ldap", "oidc", "certificate", "workloads"]
+"""How somebody may be known; these may stand beside each other."""
+
+
 class Auth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who may use the registry. Several ways stand beside each other; registry:2 has one."""
 
@@ -97,6 +102,9 @@ class Auth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     local: Annotated[Local | None, about("Users in the index.")] = None
     htpasswd: Annotated[Htpasswd | None, about("Users in an htpasswd file.")] = None
     ldap: Annotated[Ldap | None, about("People in a directory service.")] = None
+    oidc: Annotated[
+        tuple[OpenIdProvider, ...], about("Providers of OpenID Connect, for single sign-on.")
+    ] = ()
     certificate: Annotated[
         Certificate | None, about("Users by client certificates that a proxy has verified.")
     ] = None
@@ -114,12 +122,9 @@ class Auth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def type(
         self,
-    ) -> Literal["none", "local", "htpasswd", "ldap", "certificate", "workloads", "silly", "token"]:
+    ) -> Literal["none", "silly", "token", Way]:
         """The first way that is configured; `none` if everybody may do everything."""
-        ways: tuple[
-            Literal["local", "htpasswd", "ldap", "certificate", "workloads", "silly", "token"], ...
-        ]
-        ways = ("local", "htpasswd", "ldap", "certificate", "workloads", "silly", "token")
+        ways: tuple[Literal["silly", "token", Way], ...] = (*get_args(Way), "silly", "token")
         return next((way for way in ways if getattr(self, way) not in (None, ())), "none")
 
     @property
@@ -127,7 +132,7 @@ class Auth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Whether the registry is its own token server."""
         if self.type in {"none", "silly", "token"}:
             return False
-        others = self.local, self.ldap, self.certificate, self.workloads or None
+        others = self.local, self.ldap, self.certificate, self.workloads or None, self.oidc or None
         return any(others) if self.tokens.enabled is None else self.tokens.enabled
 
 

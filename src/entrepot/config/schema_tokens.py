@@ -78,6 +78,13 @@ class Tokens(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     refreshlifetime: Annotated[
         Duration, about("How long a refresh token is good, counted from the login.", minimum=60)
     ] = 2592000.0
+    sessionlifetime: Annotated[
+        Duration,
+        about(
+            "How long a login by OpenID Connect is good, with the groups that somebody had then.",
+            minimum=60,
+        ),
+    ] = 43200.0
     rotaterefresh: Annotated[
         bool,
         about(

@@ -36,6 +36,7 @@
     ├── ConfigError                (entrepot.config) the configuration can't be used
     ├── PatternInvalidError        (entrepot.core.patterns)
     ├── RoleInvalidError           (entrepot.core.roles)
+    ├── LoginUnfinishedError       (entrepot.identity.errors) a login by device is not done
     ├── NoSpaceError               there is no room left, for blobs or for the index
     ├── UnreachableError           a server that this one needs doesn't answer just now
     ├── DatabaseError              (entrepot.db) the index can't be used

@@ -3,5 +3,15 @@
 from entrepot.core.errors import EntrepotError
 
 
+class LoginUnfinishedError(EntrepotError):
+    """A login by device ends, or goes on, otherwise than with an identity. `code` is one of
+    RFC 8628, 3.5: `authorization_pending`, `slow_down`, `access_denied`, `expired_token`.
+    """
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
 class IdentityError(EntrepotError):
     """Users can't be read or made; the text says which file and what to do."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -61,6 +62,26 @@ async def fetch(url: str, *, cafile: str) -> bytes:
         UnreachableError: the server is away, or answers otherwise than with the thing.
         IdentityError: it is too large.
     """
+    status, content = await send("GET", url, cafile=cafile)
+    if status != 200:
+        raise UnreachableError(f"{url} answered {status}")
+    return content
+
+
+async def send(
+    method: str,
+    url: str,
+    *,
+    cafile: str,
+    form: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> tuple[int, bytes]:
+    """Return the status and the body of the answer to a request. Redirects are not followed.
+
+    Raises:
+        UnreachableError: the server is away.
+        IdentityError: the answer is too large.
+    """
     trusted: ssl.SSLContext | bool = True
     try:
         if cafile:
@@ -68,10 +89,10 @@ async def fetch(url: str, *, cafile: str) -> bytes:
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT)
         async with (
             aiohttp.ClientSession(timeout=timeout, trust_env=True) as session,
-            session.get(url, allow_redirects=False, ssl=trusted) as answer,
+            session.request(
+                method, url, data=form, headers=headers, allow_redirects=False, ssl=trusted
+            ) as answer,
         ):
-            if answer.status != 200:
-                raise UnreachableError(f"{url} answered {answer.status}")
             content = await answer.content.read(LARGEST_SET + 1)
             while len(content) <= LARGEST_SET and not answer.content.at_eof():
                 content += await answer.content.read(LARGEST_SET + 1 - len(content))
@@ -79,4 +100,4 @@ async def fetch(url: str, *, cafile: str) -> bytes:
         raise UnreachableError(f"{url} can't be reached: {error}") from error
     if len(content) > LARGEST_SET:
         raise IdentityError(f"{url} has more than {LARGEST_SET} bytes")
-    return content
+    return answer.status, content

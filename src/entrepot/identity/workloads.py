@@ -181,12 +181,12 @@ def claim_pattern(text: str) -> re.Pattern[str]:
 
 
 def _fits(said: Any, name: str, wanted: re.Pattern[str]) -> bool:
-    value = _claim(said, name)
+    value = find_claim(said, name)
     values = value if isinstance(value, list) else [value]
     return any(wanted.fullmatch(text) for text in map(_text, values) if text is not None)
 
 
-def _claim(said: Any, name: str) -> Any:
+def find_claim(said: Any, name: str) -> Any:
     """Return a claim by its name, or by a path of names parted by slashes."""
     if not isinstance(said, dict):
         return None
@@ -194,7 +194,7 @@ def _claim(said: Any, name: str) -> Any:
         return said[name]
     for end in (place for place, letter in enumerate(name) if letter == "/"):
         if name[:end] in said:
-            return _claim(said[name[:end]], name[end + 1 :])
+            return find_claim(said[name[:end]], name[end + 1 :])
     return None
 
 

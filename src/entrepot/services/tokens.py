@@ -55,6 +55,9 @@ GRACE: Final = 600.0
 LASTING: Final = frozenset({"local", "robot", "personal-token"})
 """How somebody must have been known to get a refresh token: those whose end the index tells of."""
 
+SESSION: Final = "oidc"
+"""Who was known so gets a refresh token for `Terms.session_lifetime`."""
+
 SAME_CLIENT: Final = frozenset(
     {
         *("docker", "registry-client", "buildkit-client", "containerd-client"),
@@ -80,6 +83,8 @@ class Terms(Struct, frozen=True):
     refresh_lifetime: float
     leeway: float
     rotate: bool
+    session_lifetime: float = 43_200.0
+    """For those whom another server knows, which doesn't tell us when that ends."""
 
 
 class TokenServer:
@@ -110,7 +115,7 @@ class TokenServer:
         if identity.kind == "anonymous" and not self._access.enabled:
             raise UnauthorizedError
         issued = await self._issue(identity, wish)
-        if not wish.offline or identity.method not in LASTING:
+        if not wish.offline or identity.method not in {*LASTING, SESSION}:
             return issued
         token = await self._add_refresh(identity, wish)
         return msgspec.structs.replace(issued, refresh_token=token)
@@ -219,13 +224,16 @@ class TokenServer:
     async def _add_refresh(self, identity: Identity, wish: Wish) -> str:
         now = self._stores.now()
         token = _new_token()
+        life = self.terms.refresh_lifetime
+        if identity.method == SESSION:
+            life = min(life, self.terms.session_lifetime)
         row = RefreshToken(
             chain=secrets.token_bytes(16),
             holder=msgspec.json.encode(identity).decode(),
             service=wish.service,
             client=wish.client,
             created_at=now,
-            expires_at=now + int(self.terms.refresh_lifetime * _SECOND),
+            expires_at=now + int(life * _SECOND),
             replaced_at=None,
         )
 
