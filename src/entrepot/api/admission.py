@@ -10,7 +10,8 @@ from typing import Final
 from entrepot.api.context import Context
 from entrepot.api.http import Request
 from entrepot.api.logins import NOT_BY_LOGIN
-from entrepot.api.routes import Route
+from entrepot.api.route import Route
+from entrepot.api.v1.operation import Operation
 from entrepot.core.access import Action, Identity, Origin
 from entrepot.core.audit import event
 from entrepot.core.decision import Decision
@@ -64,6 +65,14 @@ async def authorize(
         ProtocolError: it may not be read, so it does not exist.
     """
     identity, access = request.identity, context.access
+    if isinstance(route.handler, Operation):
+        try:
+            await route.handler.authorize(context, request, route.action, fields)
+        except ProtocolError:
+            if request.decision is not None and not request.decision.allowed:
+                _note_denial(context, request, route, fields)
+            raise
+        return
     if identity.scopes is None and not access.enabled:
         return
     if route.action is Action.PULL and len(fields) > 1:
@@ -93,6 +102,7 @@ def _note_denial(context: Context, request: Request, route: Route, fields: tuple
         repository=fields[0] if route.on_repository else "",
         tag="" if ":" in reference else reference,
         digest=reference if ":" in reference else "",
+        target="" if route.on_repository else request.path[:1024],
     )
     context.stores.trail.note(told, by=request.caller)
 

@@ -12,7 +12,8 @@ from entrepot.api.admission import authorize, identify
 from entrepot.api.context import Context
 from entrepot.api.errors import error_response
 from entrepot.api.http import Headers, Receive, Request, Response, Scope, Send, empty_response
-from entrepot.api.routes import Route, Router
+from entrepot.api.route import Route
+from entrepot.api.routes import Router
 from entrepot.core.access import Action
 from entrepot.core.errors import (
     ClientDisconnectedError,

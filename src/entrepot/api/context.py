@@ -11,6 +11,7 @@ from entrepot.api.origins import Origins
 from entrepot.core.access import Identity
 from entrepot.identity import Authenticator
 from entrepot.services.access import Access
+from entrepot.services.administration import Administration
 from entrepot.services.push import ManifestRules
 from entrepot.services.stores import Stores
 from entrepot.services.uploads import Uploads
@@ -68,6 +69,7 @@ class Context:
 
     authenticator: Authenticator
     access: Access
+    accounts: Administration
     origins: Origins
     stores: Stores
     uploads: Uploads

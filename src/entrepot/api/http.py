@@ -47,7 +47,9 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/+=-]{1,64}")
 class Request:
     """One HTTP request. `path` is decoded; `identity` is the caller, `actor` the caller's name and
     `address` the client's once they are known, `decision` why it was let in if that was asked,
-    `received` the bytes of the body that were read."""
+    `sent` what an operation of `/api/v1` was given, `received` the bytes of the body that were
+    read.
+    """
 
     __slots__ = (
         "__dict__",
@@ -64,6 +66,7 @@ class Request:
         "path",
         "received",
         "scope",
+        "sent",
     )
 
     def __init__(self, scope: Scope, receive: Receive, *, idle: float) -> None:
@@ -76,6 +79,7 @@ class Request:
         self.identity: Identity
         self.address = ""
         self.decision: Decision | None = None
+        self.sent: Any = None
         self._idle = idle
         self._receive = receive
         self._pieces: AsyncGenerator[bytes, None] | None = None

@@ -1,37 +1,13 @@
 """THE table of routes: every method and path, the action it needs, and what answers it."""
 
-from collections.abc import Awaitable, Callable
+import re
 from functools import lru_cache
 from typing import Final, NamedTuple
 
 from entrepot.api import blobs, discovery, manifests, probes, tokens, uploads
-from entrepot.api.http import Response
+from entrepot.api.route import NAMES, REPOSITORY, Route
+from entrepot.api.v1 import table as v1
 from entrepot.core.access import Action
-
-Handler = Callable[..., Awaitable[Response]]
-
-_REPOSITORY: Final = "/v2/{name}/"
-
-
-class Route(NamedTuple):
-    """One line of the table.
-
-    `{name}` in a path is a repository and may hold slashes, every other field is one segment; the
-    handler gets them in order after the context and the request. `label` is `registry:2`'s name
-    for the handler, in metrics.
-    """
-
-    method: str
-    path: str
-    action: Action
-    handler: Handler
-    label: str
-
-    @property
-    def on_repository(self) -> bool:
-        """Whether its first field is a repository, on which the action is done."""
-        return self.path.startswith(_REPOSITORY)
-
 
 TABLE: Final = (
     Route("GET", "/", Action.PROBE, probes.root, "base"),
@@ -44,6 +20,7 @@ TABLE: Final = (
     Route("POST", "/auth/revoke", Action.LOGIN, tokens.post_revoke, "token"),
     Route("GET", "/auth/jwks", Action.LOGIN, tokens.get_keys, "token"),
     Route("GET", "/auth/certificates", Action.LOGIN, tokens.get_certificates, "token"),
+    *v1.TABLE,
     Route("GET", "/v2", Action.PROBE, probes.to_base, "base"),
     Route("GET", "/v2/", Action.CONNECT, probes.base, "base"),
     Route("GET", "/v2/_catalog", Action.LIST, discovery.get_catalog, "catalog"),
@@ -115,20 +92,25 @@ class Router:
     """Finds the line of the table for a path that begins with `prefix` ("" or "/…").
 
     Paths with a repository are told apart by their last segments, so that a repository may be
-    called `a/manifests/b` and a tag `list`.
+    called `a/manifests/b` and a tag `list`. Of the other paths with fields, which are those of
+    `/api/v1`, the first in the table counts that fits.
     """
 
     def __init__(self, table: tuple[Route, ...] = TABLE, *, prefix: str = "") -> None:
         self._prefix = prefix
         self._fixed: dict[str, dict[str, Route]] = {}
         self._tails: dict[tuple[str | None, ...], dict[str, Route]] = {}
+        self._forms: dict[str, tuple[re.Pattern[str], dict[str, Route]]] = {}
         for route in table:
-            if route.path.startswith(_REPOSITORY):
+            if route.path.startswith(REPOSITORY):
                 routes = self._tails.setdefault(_tail(route.path), {})
+            elif "{" in route.path:
+                _, routes = self._forms.setdefault(route.path, (_form(route.path), {}))
             else:
                 routes = self._fixed.setdefault(route.path, {})
             routes[route.method] = route
-        for routes in (*self._fixed.values(), *self._tails.values()):
+        forms = (routes for _, routes in self._forms.values())
+        for routes in (*self._fixed.values(), *self._tails.values(), *forms):
             if "GET" in routes:
                 routes.setdefault("HEAD", routes["GET"])
         self.match = lru_cache(maxsize=4096)(self._match)
@@ -143,7 +125,7 @@ class Router:
         if path in self._fixed:
             return Match(self._fixed[path], ())
         if not path.startswith("/v2/"):
-            return None
+            return self._find_form(path)
         segments = path.removeprefix("/v2/").split("/")
         for length in (3, 2):
             name, tail = "/".join(segments[:-length]), segments[-length:]
@@ -151,6 +133,13 @@ class Router:
                 found = self._find(name, tail)
                 if found is not None:
                     return found
+        return None
+
+    def _find_form(self, path: str) -> Match | None:
+        for form, routes in self._forms.values():
+            found = form.fullmatch(path)
+            if found is not None:
+                return Match(routes, found.groups())
         return None
 
     def _find(self, name: str, tail: list[str]) -> Match | None:
@@ -164,5 +153,14 @@ class Router:
 
 def _tail(path: str) -> tuple[str | None, ...]:
     """Return the segments behind the repository, with None for a field."""
-    segments = path.removeprefix(_REPOSITORY).split("/")
+    segments = path.removeprefix(REPOSITORY).split("/")
     return tuple(None if segment.startswith("{") else segment for segment in segments)
+
+
+def _form(path: str) -> re.Pattern[str]:
+    """Return the form of a path with fields."""
+    segments = [
+        ("(.+)" if segment in NAMES else "([^/]+)") if segment[:1] == "{" else re.escape(segment)
+        for segment in path.split("/")
+    ]
+    return re.compile("/".join(segments), re.DOTALL)

@@ -2,27 +2,21 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 import structlog
 
 from entrepot.app.audit import open_trail, verifier
 from entrepot.app.rights import access_rules
 from entrepot.app.stores import index_address, now, own_directory
 from entrepot.config import Config, ConfigError, Problem
-from entrepot.core.access import Identity
 from entrepot.core.accounts import (
-    LOCAL,
-    ROBOT,
-    ROBOT_PREFIX,
     AccountError,
-    AccountUnknownError,
 )
 from entrepot.core.passwords import PasswordPolicy
 from entrepot.db import Database
@@ -30,6 +24,8 @@ from entrepot.db.opening import migrate_index, open_index
 from entrepot.identity.htpasswd import Roles
 from entrepot.services.access import Access
 from entrepot.services.accounts import Accounts
+from entrepot.services.administration import Administration
+from entrepot.services.audit import Trail
 from entrepot.services.auditing import AuditLog
 from entrepot.services.grants import Grants
 from entrepot.services.guarding import Lockouts
@@ -45,38 +41,12 @@ _log = structlog.get_logger("entrepot.app")
 
 
 @dataclass(frozen=True, slots=True)
-class AccountServices:
-    """What can be done about accounts and their rights."""
+class AccountServices(Administration):
+    """What can be done about accounts beside the server."""
 
-    users: Accounts
-    robots: Robots
-    tokens: Tokens
-    lockouts: Lockouts
-    namespaces: Namespaces
-    grants: Grants
-    access: Access
     audit: AuditLog
     checkpoints: "Callable[[], Awaitable[Checkpoints]]"
     """Gives what verifies the audit log."""
-    roles: Roles
-    """What users of an htpasswd file are besides."""
-
-    def now(self) -> int:
-        """Return microseconds since 1970."""
-        return now()
-
-    async def identity(self, name: str, *, groups: Sequence[str]) -> Identity:
-        """Return whom a name stands for, as far as can be told without a login: somebody of whom
-        the index and the configuration know nothing is in `groups` alone.
-        """
-        if not name:
-            return Identity("", "anonymous", kind="anonymous")
-        if name.startswith(ROBOT_PREFIX):
-            return Identity(name, ROBOT, kind="robot")
-        known = self.roles.identity(name)
-        with suppress(AccountUnknownError):
-            known = (await self.users.find(name)).identity(LOCAL)
-        return msgspec.structs.replace(known, groups=tuple(sorted({*known.groups, *groups})))
 
 
 @asynccontextmanager
@@ -104,20 +74,32 @@ async def opened_accounts(config: Config) -> AsyncIterator[AccountServices]:
 
 
 def account_services(config: Config, index: Database) -> AccountServices:
-    """Return what can be done about the accounts in an index."""
-    trail = open_trail(config, index)
-    lifetimes = Lifetimes(overlap=config.auth.secrets.overlap, longest=config.auth.secrets.lifetime)
+    """Return what can be done about the accounts in an index, and who did it."""
+    access = Access(index, now=now, rules=access_rules(config))
+    accounts = administration(config, index, access=access, trail=open_trail(config, index))
     return AccountServices(
-        users=open_users(config, index),
+        **{field.name: getattr(accounts, field.name) for field in fields(accounts)},
+        audit=AuditLog(index),
+        checkpoints=partial(verifier, config, index),
+    )
+
+
+def administration(
+    config: Config, index: Database, *, access: Access, trail: Trail
+) -> Administration:
+    """Return what can be done about the accounts in an index and their rights."""
+    lifetimes = Lifetimes(overlap=config.auth.secrets.overlap, longest=config.auth.secrets.lifetime)
+    changed = access.changed
+    return Administration(
+        users=open_users(config, index, trail=trail),
         robots=Robots(index, now=now, lifetimes=lifetimes, trail=trail),
         tokens=Tokens(index, now=now, lifetimes=lifetimes, trail=trail),
         lockouts=Lockouts(index, now=now, trail=trail),
-        namespaces=Namespaces(index, now=now, trail=trail),
-        grants=Grants(index, now=now, trail=trail),
-        access=Access(index, now=now, rules=access_rules(config)),
-        audit=AuditLog(index),
-        checkpoints=partial(verifier, config, index),
-        roles=roles_of(config),
+        namespaces=Namespaces(index, now=now, changed=changed, trail=trail),
+        grants=Grants(index, now=now, changed=changed, trail=trail),
+        access=access,
+        configured=roles_of(config).identity,
+        now=now,
     )
 
 
@@ -130,7 +112,7 @@ def roles_of(config: Config) -> Roles:
     return Roles(htpasswd.administrators or everybody, htpasswd.groups)
 
 
-def open_users(config: Config, index: Database) -> Accounts:
+def open_users(config: Config, index: Database, *, trail: Trail | None = None) -> Accounts:
     """Return what can be done about users; argon2 is loaded when a password is hashed."""
     local = config.auth.local
     policy = PasswordPolicy() if local is None else PasswordPolicy(local.passwords.minlength)
@@ -139,7 +121,7 @@ def open_users(config: Config, index: Database) -> Accounts:
         now=now,
         policy=policy,
         hash=lambda password: open_argon2(config).hash(password),
-        trail=open_trail(config, index),
+        trail=trail or open_trail(config, index),
     )
 
 

@@ -17,7 +17,7 @@ from entrepot.api.links import Links
 from entrepot.api.logins import Logins
 from entrepot.api.origins import Origins
 from entrepot.api.routes import Router
-from entrepot.app.accounts import ensure_administrator
+from entrepot.app.accounts import administration, ensure_administrator
 from entrepot.app.audit import audit_chores, open_trail
 from entrepot.app.authentication import Authentication, limited
 from entrepot.app.preparing import upload_secret
@@ -117,6 +117,7 @@ class _Runtime:
         return Context(
             authenticator=limited(config, authenticator),
             access=access,
+            accounts=administration(config, stores.index, access=access, trail=stores.trail),
             origins=_origins(config),
             stores=stores,
             uploads=uploads,

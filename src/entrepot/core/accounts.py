@@ -28,6 +28,10 @@ class AccountError(EntrepotError):
     """An account can't be made or changed as asked; the text says why, and what to do."""
 
 
+class AccountConflictError(AccountError):
+    """What there is stands against it: the name is taken, or no administrator would be left."""
+
+
 class AccountUnknownError(AccountError):
     """There is no such account or credential."""
 

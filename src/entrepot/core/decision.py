@@ -44,6 +44,10 @@ class AccessError(EntrepotError):
     """A right, role or namespace can't be as it was asked for; the text says why."""
 
 
+class AccessConflictError(AccessError):
+    """What there is stands against it: the name is taken, or something is still in use."""
+
+
 class AccessUnknownError(AccessError):
     """There is no such namespace, grant or role."""
 

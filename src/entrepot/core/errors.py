@@ -5,6 +5,7 @@
     │   ├── BlobUnknownError            BLOB_UNKNOWN
     │   ├── BlobUploadInvalidError      BLOB_UPLOAD_INVALID
     │   ├── BlobUploadUnknownError      BLOB_UPLOAD_UNKNOWN
+    │   ├── ConflictError               CONFLICT (/api/v1)
     │   ├── DeniedError                 DENIED
     │   ├── DigestInvalidError          DIGEST_INVALID
     │   ├── HeadersTooLargeError        SIZE_INVALID
@@ -15,8 +16,11 @@
     │   ├── NameInvalidError            NAME_INVALID
     │   ├── NameUnknownError            NAME_UNKNOWN
     │   ├── NotFoundError               UNSUPPORTED (a path that is no endpoint)
+    │   ├── ObjectUnknownError          OBJECT_UNKNOWN (/api/v1)
     │   ├── PaginationInvalidError      PAGINATION_NUMBER_INVALID
     │   ├── RangeInvalidError           RANGE_INVALID
+    │   ├── RequestInvalidError         REQUEST_INVALID (/api/v1)
+    │   │   └── RequestTooLargeError
     │   ├── RequestTimeoutError         UNKNOWN (the client stopped sending)
     │   ├── SizeInvalidError            SIZE_INVALID
     │   ├── TagInvalidError             TAG_INVALID
@@ -29,8 +33,10 @@
     │   ├── UnknownError                UNKNOWN (a fault of the registry itself)
     │   └── UnsupportedError            UNSUPPORTED
     ├── AccessError                (entrepot.core.decision) a right can't be as it was asked for
+    │   ├── AccessConflictError
     │   └── AccessUnknownError
     ├── AccountError               (entrepot.core.accounts) an account can't be as it was asked for
+    │   ├── AccountConflictError
     │   └── AccountUnknownError
     ├── ClientDisconnectedError         nobody is left to be told
     ├── ConfigError                (entrepot.config) the configuration can't be used
@@ -101,6 +107,11 @@ class BlobUploadUnknownError(ProtocolError):
     message = "blob upload unknown to registry"
 
 
+class ConflictError(ProtocolError):
+    code = "CONFLICT"
+    message = "what there is stands against it"
+
+
 class DeniedError(ProtocolError):
     code = "DENIED"
     message = "requested access to the resource is denied"
@@ -162,6 +173,11 @@ class NotFoundError(ProtocolError):
     message = "there is no such endpoint"
 
 
+class ObjectUnknownError(ProtocolError):
+    code = "OBJECT_UNKNOWN"
+    message = "there is no such thing"
+
+
 class PaginationInvalidError(ProtocolError):
     code = "PAGINATION_NUMBER_INVALID"
     message = "invalid number of results requested"
@@ -170,6 +186,15 @@ class PaginationInvalidError(ProtocolError):
 class RangeInvalidError(ProtocolError):
     code = "RANGE_INVALID"
     message = "invalid content range"
+
+
+class RequestInvalidError(ProtocolError):
+    code = "REQUEST_INVALID"
+    message = "the request is not what this operation takes"
+
+
+class RequestTooLargeError(RequestInvalidError):
+    message = "the request's body is larger than this registry accepts"
 
 
 class RequestTimeoutError(ProtocolError):

@@ -12,7 +12,11 @@ _COLUMNS = """
     FROM users u LEFT JOIN user_groups g ON g.user_id = u.id
 """
 _FIND = f"{_COLUMNS} WHERE u.name = :name ORDER BY g.name"
-_LIST = f"{_COLUMNS} ORDER BY u.name, g.name"
+_LIST = f"""
+    {_COLUMNS}
+    WHERE u.id IN (SELECT id FROM users WHERE name > :after ORDER BY name LIMIT :limit)
+    ORDER BY u.name, g.name
+"""
 _COUNT_ADMINISTRATORS = """
     SELECT COUNT(*), COUNT(password) FROM users WHERE administrator AND NOT disabled
 """
@@ -51,9 +55,9 @@ async def find_user(reader: Reader, name: str) -> User | None:
     return next(iter(_users(await reader.fetch_all(_FIND, {"name": name}))), None)
 
 
-async def list_users(reader: Reader) -> Sequence[User]:
-    """Return every user by name."""
-    return _users(await reader.fetch_all(_LIST, {}))
+async def list_users(reader: Reader, *, after: str, limit: int) -> Sequence[User]:
+    """Return at most `limit` users whose names come after `after`, by name."""
+    return _users(await reader.fetch_all(_LIST, {"after": after, "limit": limit}))
 
 
 async def count_administrators(reader: Reader) -> Administrators:

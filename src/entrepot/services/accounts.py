@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 
 from entrepot.core.accounts import (
-    AccountError,
+    AccountConflictError,
     AccountUnknownError,
     User,
     check_group_name,
@@ -32,6 +32,8 @@ from entrepot.services.audit import Notes, Trail
 
 Change = Callable[[Transaction], Awaitable[None]]
 
+_ALL = 2**62
+
 
 class Accounts:
     """Every change counts on every process and node a second later or so, and is recorded with
@@ -53,9 +55,9 @@ class Accounts:
         self._hash = hash
         self._trail = trail or Trail(index, now=now)
 
-    async def list(self) -> Sequence[User]:
-        """Return everybody by name."""
-        return await list_users(self._index)
+    async def list(self, *, after: str = "", limit: int = _ALL) -> Sequence[User]:
+        """Return at most `limit` users whose names come after `after`, by name."""
+        return await list_users(self._index, after=after, limit=limit)
 
     async def find(self, name: str) -> User:
         """Return a user. Raises AccountUnknownError."""
@@ -92,7 +94,7 @@ class Accounts:
         async def work(transaction: Transaction, notes: Notes) -> None:
             await bump_revision(transaction)
             if not await add_user(transaction, user):
-                raise AccountError(f"there is a user {name} already")
+                raise AccountConflictError(f"there is a user {name} already")
             notes.add(event("user.create", target=name, administrator=administrator))
 
         await self._trail.write(work, by=by)
@@ -236,7 +238,7 @@ class Accounts:
             notes.add(told)
             after = await count_administrators(transaction)
             if (before.passwords and not after.passwords) or (before.all and not after.all):
-                raise AccountError(
+                raise AccountConflictError(
                     "this would take away the last administrator; make another one first with "
                     "`entrepot user create NAME --administrator`"
                 )

@@ -8,6 +8,7 @@ from entrepot.core.access import Action
 from entrepot.core.accounts import ROBOT_PREFIX
 from entrepot.core.audit import Actor, event
 from entrepot.core.decision import (
+    AccessConflictError,
     AccessError,
     AccessUnknownError,
     Grant,
@@ -60,14 +61,26 @@ class Grants:
         Raises:
             AccessUnknownError: there is no such namespace.
         """
-        place = None
-        if namespace is not None:
-            place = (await known_namespace(self._index, parse_namespace(namespace))).id
         after = 0
-        while page := await list_grants(self._index, namespace=place, after=after, limit=_PAGE):
+        while page := await self.page(namespace, after=after, limit=_PAGE):
             for grant in page:
                 yield grant
             after = page[-1].id
+
+    async def page(self, namespace: str | None, *, after: int, limit: int) -> Sequence[Grant]:
+        """Return at most `limit` of these grants, those with a higher number than `after`.
+
+        Raises:
+            AccessUnknownError: there is no such namespace.
+        """
+        place = None
+        if namespace is not None:
+            place = (await known_namespace(self._index, parse_namespace(namespace))).id
+        return await list_grants(self._index, namespace=place, after=after, limit=limit)
+
+    async def find(self, number: int) -> Grant:
+        """Return a grant. Raises AccessUnknownError."""
+        return _known(await find_grant(self._index, number), number)
 
     async def grant(self, wanted: Iterable[Grant], *, by: Actor | str) -> Sequence[Grant]:
         """Add grants, whose ids and `created_at` are not looked at, all of them or none. One that
@@ -105,9 +118,7 @@ class Grants:
             await bump_revision(transaction)
             gone = []
             for number in asked:
-                grant = await find_grant(transaction, number)
-                if grant is None:
-                    raise AccessUnknownError(f"there is no grant {number}")
+                grant = _known(await find_grant(transaction, number), number)
                 await remove_grant(transaction, number)
                 notes.add(event("grant.revoke", target=grant.subject, grant=str(grant)))
                 gone.append(grant)
@@ -136,7 +147,7 @@ class Grants:
         async def work(transaction: Transaction, notes: Notes) -> None:
             await bump_revision(transaction)
             if not await add_role(transaction, name, actions, now=now):
-                raise AccessError(f"there is a role {name} already")
+                raise AccessConflictError(f"there is a role {name} already")
             words = sorted(action.value for action in actions)
             notes.add(event("role.create", target=name, actions=words))
 
@@ -157,7 +168,7 @@ class Grants:
             await bump_revision(transaction)
             used = await find_grant_with_role(transaction, name)
             if used is not None:
-                raise AccessError(f"grant {used} gives the role {name}: revoke it first")
+                raise AccessConflictError(f"grant {used} gives the role {name}: revoke it first")
             if not await remove_role(transaction, name):
                 raise AccessUnknownError(_no_role(name, await list_roles(transaction)))
             notes.add(event("role.delete", target=name))
@@ -179,6 +190,12 @@ def _checked(grant: Grant, *, now: int) -> Grant:
     if not grant.is_live(now):
         raise AccessError(f"a grant in {describe_namespace(grant.namespace)} ends before it begins")
     return msgspec.structs.replace(grant, created_at=now)
+
+
+def _known(grant: Grant | None, number: int) -> Grant:
+    if grant is None:
+        raise AccessUnknownError(f"there is no grant {number}")
+    return grant
 
 
 def _no_role(name: str, custom: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ import msgspec
 
 from entrepot.core.audit import Actor, event
 from entrepot.core.decision import (
+    AccessConflictError,
     AccessError,
     AccessUnknownError,
     Namespace,
@@ -94,7 +95,7 @@ class Namespaces:
             await bump_revision(transaction)
             parent = await find_nearest_namespace(transaction, wanted.name)
             if parent.name == wanted.name:
-                raise AccessError(f"there is {describe_namespace(wanted.name)} already")
+                raise AccessConflictError(f"there is {describe_namespace(wanted.name)} already")
             notes.add(
                 event(
                     "namespace.create",
@@ -159,7 +160,8 @@ class Namespaces:
             namespace = await known_namespace(transaction, name)
             robot = await find_robot_in(transaction, namespace.id)
             if robot is not None:
-                raise AccessError(f"{robot} is in {describe_namespace(name)}: revoke it first")
+                place = describe_namespace(name)
+                raise AccessConflictError(f"{robot} is in {place}: revoke it first")
             parent = await find_nearest_namespace(transaction, name.rpartition("/")[0])
             if not move_up:
                 await _check_empty(transaction, namespace, parent)
@@ -177,7 +179,7 @@ async def _check_empty(reader: Reader, namespace: Namespace, parent: Namespace) 
     below = f"{namespace.name}/"
     inside = [entry for entry in await list_namespaces(reader) if entry.name.startswith(below)]
     if count or inside:
-        raise AccessError(
+        raise AccessConflictError(
             f"{describe_namespace(namespace.name)} has {count} repositories and {len(inside)} "
             f"namespaces in it: delete them, or let them go to {describe_namespace(parent.name)} "
             "(--move-up), whose members may then do with them what their roles allow"

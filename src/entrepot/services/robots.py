@@ -5,6 +5,7 @@ from secrets import token_bytes
 
 from entrepot.core.access import Scope
 from entrepot.core.accounts import (
+    AccountConflictError,
     AccountError,
     AccountUnknownError,
     Credential,
@@ -121,7 +122,7 @@ class Robots:
             if place is None:
                 raise AccountUnknownError(f"there is no namespace {namespace}")
             if not await add_robot(transaction, robot, namespace=place):
-                raise AccountError(f"there is a robot {whole} already")
+                raise AccountConflictError(f"there is a robot {whole} already")
             added = await _robot(transaction, whole)
             await self._add(transaction, added, secret, now)
             notes.add(event("robot.create", target=whole))

@@ -1,0 +1,1 @@
+"""`/api/v1`: accounts and their rights over HTTP, described by OpenAPI."""

@@ -1,0 +1,83 @@
+"""Where the action of a route of `/api/v1` is decided: in the namespace that it is about."""
+
+from entrepot.api.v1.operation import Call, Need, Sent
+from entrepot.core.access import Action
+from entrepot.core.accounts import ROBOT_PREFIX
+from entrepot.core.decision import parse_namespace
+from entrepot.core.roles import CONTENT, parse_action
+
+
+async def in_namespace(_call: Call, action: Action, sent: Sent) -> Need:
+    """In the namespace that the path names."""
+    return _within(action, sent.positional[0])
+
+
+async def in_body(_call: Call, action: Action, sent: Sent) -> Need:
+    """In the namespace that the body names."""
+    return _within(action, sent.positional[-1].namespace)
+
+
+async def in_query(_call: Call, action: Action, sent: Sent) -> Need:
+    """In the namespace that the query names; without one in the root, for it is about all."""
+    return _within(action, sent.query["namespace"])
+
+
+async def above(_call: Call, action: Action, sent: Sent) -> Need:
+    """In the namespace above the one that the path, or the body, names."""
+    named = sent.positional[0]
+    name = parse_namespace(named if isinstance(named, str) else named.name)
+    return _within(action, name.rpartition("/")[0])
+
+
+async def seeing_it(_call: Call, action: Action, sent: Sent) -> Need:
+    """On a repository that would be called like the namespace that the path names."""
+    name = parse_namespace(sent.positional[0])
+    return Need(action, name, repository=name, missing=_no_namespace(name), secret=True)
+
+
+async def of_grant(call: Call, action: Action, sent: Sent) -> Need:
+    """In the namespace of the grant that the path names."""
+    number = sent.positional[0]
+    grant = await call.services.grants.find(number)
+    place = grant.namespace
+    return Need(action, place, missing=f"there is no grant {number}", secret=True)
+
+
+async def of_robot(_call: Call, action: Action, sent: Sent) -> Need:
+    """In the namespace that the name of a robot holds."""
+    name: str = sent.positional[0]
+    place = parse_namespace(name.removeprefix(ROBOT_PREFIX).rpartition("+")[0])
+    return Need(action, place, missing=f"there is no robot {name}")
+
+
+async def of_owner(call: Call, action: Action, sent: Sent) -> Need:
+    """People do this with what is their own; what is others' needs the action.
+
+    With a credential that is limited nobody gets one that isn't.
+    """
+    me = call.identity
+    if sent.positional[0] == me.name and me.kind == "user" and me.scopes is None:
+        return Need(Action.CONNECT)
+    return Need(action)
+
+
+async def of_question(call: Call, action: Action, sent: Sent) -> Need:
+    """Everybody may ask about themselves; about others, where the question is about."""
+    asked = sent.query
+    if not asked["anonymous"] and asked["user"] in {"", call.identity.name}:
+        return Need(Action.CONNECT)
+    place = parse_namespace(asked["repository"])
+    if parse_action(asked["action"]) in CONTENT:
+        known = {entry.namespace.name for entry in await call.services.namespaces.list()}
+        while place and place not in known:
+            place = place.rpartition("/")[0]
+    return _within(action, place)
+
+
+def _within(action: Action, text: str) -> Need:
+    name = parse_namespace(text)
+    return Need(action, name, missing=_no_namespace(name))
+
+
+def _no_namespace(name: str) -> str:
+    return f"there is no namespace {name or '/'}"

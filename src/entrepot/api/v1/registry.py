@@ -1,0 +1,30 @@
+"""`/api/v1/whoami` and `/api/v1/repositories`."""
+
+from entrepot.api.v1.forms import PAGE, After, Caller, Limit, Page, shown_scopes
+from entrepot.api.v1.operation import Call
+from entrepot.core.access import Action
+from entrepot.core.errors import NotFoundError
+from entrepot.services import discovery
+
+
+async def show_caller(call: Call) -> Caller:
+    """Say who you are to the registry."""
+    me = call.identity
+    everything = await call.services.access.decide(me, Action.ADMINISTER)
+    return Caller(
+        name=me.name,
+        kind=me.kind,
+        method=me.method,
+        groups=list(me.groups),
+        administrator=everything.allowed,
+        scopes=None if me.scopes is None else shown_scopes(me.scopes),
+    )
+
+
+async def list_repositories(call: Call, *, limit: Limit = PAGE, after: After = "") -> Page[str]:
+    """List the names of the repositories that you may see."""
+    if call.stores is None:
+        raise NotFoundError
+    visible = await call.services.access.visible(call.identity, Action.LIST)
+    page = await discovery.list_repositories(call.stores, last=after, limit=limit, visible=visible)
+    return Page(page.names, page.names[-1] if page.more else None)

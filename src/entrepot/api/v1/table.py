@@ -1,0 +1,92 @@
+"""The routes of `/api/v1`, which are part of THE table (`entrepot.api.routes`)."""
+
+from typing import Final
+
+from entrepot.api.route import Route
+from entrepot.api.v1 import access, namespaces, registry, robots, users
+from entrepot.api.v1.needs import (
+    above,
+    in_body,
+    in_namespace,
+    in_query,
+    of_grant,
+    of_owner,
+    of_question,
+    of_robot,
+    seeing_it,
+)
+from entrepot.api.v1.openapi import Description
+from entrepot.api.v1.operation import Function, Operation, Where, in_root
+from entrepot.core.access import Action
+
+V1: Final = "/api/v1"
+
+
+def _route(
+    method: str,
+    path: str,
+    action: Action,
+    function: Function,
+    need: Where = in_root,
+    status: int = 200,
+) -> Route:
+    return Route(method, V1 + path, action, Operation(function, need=need, status=status), "api")
+
+
+_OPERATIONS: Final = (
+    _route("GET", "/whoami", Action.CONNECT, registry.show_caller),
+    _route("GET", "/repositories", Action.LIST, registry.list_repositories),
+    _route("GET", "/namespaces", Action.CONNECT, namespaces.list_namespaces),
+    _route("POST", "/namespaces", Action.SETTINGS, namespaces.create_namespace, above, 201),
+    _route("GET", "/namespaces/{namespace}", Action.LIST, namespaces.show_namespace, seeing_it),
+    _route(
+        "PATCH",
+        "/namespaces/{namespace}",
+        Action.SETTINGS,
+        namespaces.change_namespace,
+        in_namespace,
+    ),
+    _route(
+        "DELETE", "/namespaces/{namespace}", Action.SETTINGS, namespaces.delete_namespace, above
+    ),
+    _route("GET", "/grants", Action.MEMBERS, access.list_grants, in_query),
+    _route("POST", "/grants", Action.MEMBERS, access.create_grants, in_body, 201),
+    _route("GET", "/grants/{grant}", Action.MEMBERS, access.show_grant, of_grant),
+    _route("DELETE", "/grants/{grant}", Action.MEMBERS, access.revoke_grant, of_grant),
+    _route("GET", "/roles", Action.CONNECT, access.list_roles),
+    _route("POST", "/roles", Action.ADMINISTER, access.create_role, status=201),
+    _route("DELETE", "/roles/{role}", Action.ADMINISTER, access.delete_role),
+    _route("GET", "/access/can", Action.MEMBERS, access.decide_access, of_question),
+    _route("GET", "/users", Action.ADMINISTER, users.list_users),
+    _route("POST", "/users", Action.ADMINISTER, users.create_user, status=201),
+    _route("GET", "/users/{user}", Action.ADMINISTER, users.show_user),
+    _route("PATCH", "/users/{user}", Action.ADMINISTER, users.change_user),
+    _route("DELETE", "/users/{user}", Action.ADMINISTER, users.delete_user),
+    _route("PUT", "/users/{user}/password", Action.ADMINISTER, users.set_password),
+    _route("GET", "/users/{user}/tokens", Action.ADMINISTER, users.list_tokens, of_owner),
+    _route("POST", "/users/{user}/tokens", Action.ADMINISTER, users.create_token, of_owner, 201),
+    _route(
+        "POST",
+        "/users/{user}/tokens/{token}/rotate",
+        Action.ADMINISTER,
+        users.rotate_token,
+        of_owner,
+        201,
+    ),
+    _route(
+        "DELETE", "/users/{user}/tokens/{token}", Action.ADMINISTER, users.revoke_token, of_owner
+    ),
+    _route("GET", "/robots", Action.ROBOTS, robots.list_robots, in_query),
+    _route("POST", "/robots", Action.ROBOTS, robots.create_robot, in_body, 201),
+    _route("POST", "/robots/{robot}/rotate", Action.ROBOTS, robots.rotate_robot, of_robot, 201),
+    _route("GET", "/robots/{robot}", Action.ROBOTS, robots.show_robot, of_robot),
+    _route("DELETE", "/robots/{robot}", Action.ROBOTS, robots.revoke_robot, of_robot),
+    _route("GET", "/locks", Action.ADMINISTER, users.list_locks),
+    _route("DELETE", "/locks", Action.ADMINISTER, users.lift_locks),
+    _route("DELETE", "/locks/{subject}", Action.ADMINISTER, users.lift_lock),
+)
+
+TABLE: Final = (
+    Route("GET", f"{V1}/openapi.json", Action.PROBE, Description(_OPERATIONS), "api"),
+    *_OPERATIONS,
+)

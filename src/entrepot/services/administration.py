@@ -1,0 +1,46 @@
+"""All that can be done about accounts and their rights, in one place."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import msgspec
+
+from entrepot.core.access import Identity
+from entrepot.core.accounts import LOCAL, ROBOT, ROBOT_PREFIX, AccountUnknownError
+from entrepot.services.access import Access
+from entrepot.services.accounts import Accounts
+from entrepot.services.grants import Grants
+from entrepot.services.guarding import Lockouts
+from entrepot.services.namespaces import Namespaces
+from entrepot.services.robots import Robots, Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Administration:
+    """What can be done about accounts and their rights. `now` gives microseconds since 1970;
+    `configured` says what the configuration makes of a name, such as one in an htpasswd file.
+    """
+
+    users: Accounts
+    robots: Robots
+    tokens: Tokens
+    lockouts: Lockouts
+    namespaces: Namespaces
+    grants: Grants
+    access: Access
+    configured: Callable[[str], Identity]
+    now: Callable[[], int]
+
+    async def identity(self, name: str, *, groups: Sequence[str]) -> Identity:
+        """Return whom a name stands for, as far as can be told without a login: somebody of whom
+        the index and the configuration know nothing is in `groups` alone.
+        """
+        if not name:
+            return Identity("", "anonymous", kind="anonymous")
+        if name.startswith(ROBOT_PREFIX):
+            return Identity(name, ROBOT, kind="robot")
+        known = self.configured(name)
+        with suppress(AccountUnknownError):
+            known = (await self.users.find(name)).identity(LOCAL)
+        return msgspec.structs.replace(known, groups=tuple(sorted({*known.groups, *groups})))
