@@ -163,7 +163,8 @@ def test_pages(running: Registry, ada: Client) -> None:
         ada.push("team/pages", tag)
     wanted = ("--repository", "team/pages", "--action", "manifest.push")
     assert [each["tag"] for each in search(running, *wanted)] == ["four", "three", "two", "one"]
-    seen, more = [], ()
+    seen: list[list[str]] = []
+    more: tuple[str, ...] = ()
     for _ in range(2):
         done = entrepot(running, "audit", "search", *wanted, "--limit", "3", "-o", "json", *more)
         seen.append([each["tag"] for each in json.loads(done.stdout)])

@@ -19,6 +19,7 @@ from entrepot.db.checkpoints import find_oldest_audit_event
 from entrepot.db.settings import ensure_setting
 from entrepot.services.audit import Trail
 from entrepot.services.maintenance import Chore
+from entrepot.telemetry import Metrics
 
 if TYPE_CHECKING:
     from entrepot.services.checkpoints import Checkpoints
@@ -30,15 +31,25 @@ _PRUNE_EVERY = 600.0
 _log = structlog.get_logger("entrepot.audit")
 
 
-def open_trail(
-    config: Config, index: Database, *, dropped: Callable[[int], None] = lambda _count: None
-) -> Trail:
-    """Return what records what this process does."""
+def open_trail(config: Config, index: Database, *, metrics: Metrics | None = None) -> Trail:
+    """Return what records what this process does, and counts it."""
+    ship = _shipper(config.audit.log)
+
+    def committed(records: Sequence[Record]) -> None:
+        ship(records)
+        if metrics is not None:
+            for record in records:
+                metrics.audit_events(record.outcome)
+
+    def dropped(count: int) -> None:
+        if metrics is not None:
+            metrics.audit_events("dropped", count)
+
     return Trail(
         index,
         now=_now,
         node=socket.gethostname(),
-        ship=_shipper(config.audit.log),
+        ship=committed,
         dropped=dropped,
         pulls=config.audit.pulls,
         blobs=config.audit.blobs,

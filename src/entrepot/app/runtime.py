@@ -40,6 +40,7 @@ from entrepot.db.address import IndexAddress
 from entrepot.db.opening import migrate_index, open_index
 from entrepot.health import HealthBoard
 from entrepot.services.access import Access as Rights
+from entrepot.services.audit import Trail
 from entrepot.services.imports import find_past, take_part
 from entrepot.services.layout import Layout
 from entrepot.services.maintenance import Upkeep
@@ -193,7 +194,7 @@ class _Runtime:
             migrate_index(address)
             memory = MemoryStore()
             self._index = open_index(address, durable=False, committed=self.metrics.index_commit)
-            return Stores(self._index, memory, memory, now, open_trail(self._config, self._index))
+            return Stores(self._index, memory, memory, now, self._trail(self._index))
         self._index = open_index(
             index_address(self._config),
             durable=self._config.storage.durability == "full",
@@ -211,7 +212,10 @@ class _Runtime:
             store = object_store(self._config, self._objects, self._index, self._threads)
         else:
             store = open_filesystem(self._config, self._threads, self.metrics)
-        return Stores(self._index, store, store, now, open_trail(self._config, self._index))
+        return Stores(self._index, store, store, now, self._trail(self._index))
+
+    def _trail(self, index: Database) -> Trail:
+        return open_trail(self._config, index, metrics=self.metrics)
 
     async def _with_past(self, stores: Stores) -> Stores:
         """Take part in a takeover of what `registry:2` left here, if one is under way."""

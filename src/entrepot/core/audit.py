@@ -47,6 +47,15 @@ NOBODY: Final = Actor()
 """Somebody of whom nothing is known."""
 
 
+COPIER: Final = Actor(
+    kind="registry", method="import", reason="copied from another registry by a command on the host"
+)
+"""Who brings what is copied from a registry that is running."""
+
+TAKEOVER: Final = Actor(kind="registry", method="import", reason="it was in registry:2's storage")
+"""Who brings what registry:2 left."""
+
+
 def on_host(name: str) -> Actor:
     """Return who does something beside the server, such as a command on the host."""
     return Actor(name, "host", "host", reason="whoever may write to the index may do everything")

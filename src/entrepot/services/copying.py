@@ -25,6 +25,7 @@ from fnmatch import fnmatchcase
 from typing import Final, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
+from entrepot.core.audit import COPIER
 from entrepot.core.digest import Digest
 from entrepot.core.errors import EntrepotError, ProtocolError
 from entrepot.core.manifest import Descriptor, Manifest, fallback_tag, parse
@@ -241,7 +242,9 @@ class _Repository:
         stored = await find_manifest(self._stores.index, self._name, digest)
         if stored is None:
             raise UpstreamContentError("somebody deleted the manifest while it was copied")
-        pushed = PushedManifest(self._name, digest, stored.payload, stored.media_type, tags=(tag,))
+        pushed = PushedManifest(
+            self._name, digest, stored.payload, stored.media_type, (tag,), COPIER
+        )
         await put_manifest(self._stores, pushed, rules=self._copier.rules)
 
     async def _copy_referrers(self, subject: Digest) -> list[Digest]:
@@ -299,7 +302,7 @@ class _Repository:
                 await self._put(Digest(child.digest), depth=depth + 1)
             await self._put_blobs(manifest)
             pushed = PushedManifest(
-                self._name, digest, fetched.payload, fetched.content_type, tags=tags
+                self._name, digest, fetched.payload, fetched.content_type, tags, COPIER
             )
             await put_manifest(self._stores, pushed, rules=self._copier.rules)
             self._copier.counts.manifests += 1

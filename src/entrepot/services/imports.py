@@ -14,6 +14,7 @@ from uuid import uuid4
 import structlog
 
 from entrepot.core import layout as paths
+from entrepot.core.audit import TAKEOVER, event
 from entrepot.core.digest import ALGORITHMS, Digest
 from entrepot.core.errors import DigestInvalidError, NameInvalidError, TagInvalidError
 from entrepot.core.names import RepositoryName, Tag
@@ -22,6 +23,7 @@ from entrepot.db import imports as db
 from entrepot.db.imports import Finding
 from entrepot.db.manifests import find_manifest_id
 from entrepot.db.repositories import ensure_repository, find_repository
+from entrepot.services.audit import Notes
 from entrepot.services.layout import FoundTag, Layout, Past
 from entrepot.services.stores import Stores
 from entrepot.services.takeover import add_batch, add_tag, load
@@ -116,7 +118,12 @@ class Importer:
             await self._take_repository(RepositoryName(name))
             name = await db.find_next_repository(self._stores.index, self._number, last=name)
         now = self._stores.now()
-        await self._write(lambda t: db.finish_import(t, self._number, now=now))
+
+        async def work(transaction: Transaction, notes: Notes) -> None:
+            await db.finish_import(transaction, self._number, now=now)
+            notes.add(event("import.finish", target=f"import {self._number}"))
+
+        await self._stores.trail.write(work, by=TAKEOVER)
         await self._log_end()
 
     async def _log_end(self) -> None:
@@ -347,7 +354,13 @@ async def begin_takeover(stores: Stores, layout: Layout, *, source: str) -> None
         return
     now = stores.now()
 
-    if await stores.index.write(lambda t: db.begin_takeover(t, source, now=now)):
+    async def work(transaction: Transaction, notes: Notes) -> bool:
+        began = bool(await db.begin_takeover(transaction, source, now=now))
+        if began:
+            notes.add(event("import.begin", target=source))
+        return began
+
+    if await stores.trail.write(work, by=TAKEOVER):
         _log.info("taking over the repositories of registry:2", source=source)
 
 

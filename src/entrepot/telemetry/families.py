@@ -84,6 +84,12 @@ LOCKS = Family(
     "Times that failed logins locked an account or an address",
     ("kind",),
 )
+AUDIT_EVENTS = Family(
+    "entrepot_audit_events_total",
+    "counter",
+    "Events recorded in the audit log, and those that were dropped because too many waited",
+    ("outcome",),
+)
 UPLOADS_STARTED = Family("entrepot_uploads_started_total", "counter", "Uploads of blobs begun")
 UPLOADS_FINISHED = Family(
     "entrepot_uploads_finished_total",
@@ -113,6 +119,7 @@ FAMILIES = (
     INDEX_COMMITS,
     AUTHENTICATIONS,
     LOCKS,
+    AUDIT_EVENTS,
     UPLOADS_STARTED,
     UPLOADS_FINISHED,
     BLOB_BYTES,

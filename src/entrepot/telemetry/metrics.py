@@ -11,6 +11,7 @@ from typing import Literal
 
 from entrepot.telemetry import exposition
 from entrepot.telemetry.families import (
+    AUDIT_EVENTS,
     AUTHENTICATIONS,
     BLOB_BYTES,
     IMPORTED,
@@ -104,6 +105,10 @@ class Metrics:
     def login_locked(self, kind: Literal["account", "address"]) -> None:
         """Note that failed logins locked an account or an address."""
         self._add(LOCKS, 1, kind)
+
+    def audit_events(self, outcome: str, count: int = 1) -> None:
+        """Note that events were recorded in the audit log, or dropped."""
+        self._add(AUDIT_EVENTS, count, outcome)
 
     def upload_started(self) -> None:
         """Note that an upload session was opened."""
