@@ -8,7 +8,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Struct
@@ -234,6 +234,18 @@ def check_claims(claims: Claims, rules: TokenRules, *, now: float) -> None:
         raise TokenRefusedError("the token has expired")
     if now < claims.nbf - rules.leeway:
         raise TokenRefusedError("the token is not valid yet")
+
+
+def find_claim(said: Any, name: str) -> Any:
+    """Return a claim by its name, or by a path of names parted by slashes."""
+    if not isinstance(said, dict):
+        return None
+    if name in said:
+        return said[name]
+    for end in (place for place, letter in enumerate(name) if letter == "/"):
+        if name[:end] in said:
+            return find_claim(said[name[:end]], name[end + 1 :])
+    return None
 
 
 def limits_of(access: Sequence[AccessEntry]) -> tuple[Scope, ...]:

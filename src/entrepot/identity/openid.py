@@ -22,12 +22,17 @@ from msgspec import Struct
 from entrepot.core.access import Identity
 from entrepot.core.accounts import AccountError, check_user_name
 from entrepot.core.errors import UnreachableError
-from entrepot.core.tokens import TokenRefusedError, TokenRules, check_claims, read_claims
+from entrepot.core.tokens import (
+    TokenRefusedError,
+    TokenRules,
+    check_claims,
+    find_claim,
+    read_claims,
+)
 from entrepot.identity.errors import IdentityError, LoginUnfinishedError
 from entrepot.identity.jws import ALGORITHMS, read_token, verify
 from entrepot.identity.key_sources import KeySource
 from entrepot.identity.remote_keys import fetch, send
-from entrepot.identity.workloads import find_claim
 from entrepot.telemetry import Metrics
 
 METHOD: Final = "oidc"

@@ -18,7 +18,13 @@ import structlog
 from msgspec import Struct
 
 from entrepot.core.access import Identity, Scope
-from entrepot.core.tokens import TokenRefusedError, TokenRules, check_claims, read_claims
+from entrepot.core.tokens import (
+    TokenRefusedError,
+    TokenRules,
+    check_claims,
+    find_claim,
+    read_claims,
+)
 from entrepot.identity.bearer import Standing
 from entrepot.identity.jws import ALGORITHMS, read_token, verify
 from entrepot.identity.key_sources import KeySource
@@ -184,18 +190,6 @@ def _fits(said: Any, name: str, wanted: re.Pattern[str]) -> bool:
     value = find_claim(said, name)
     values = value if isinstance(value, list) else [value]
     return any(wanted.fullmatch(text) for text in map(_text, values) if text is not None)
-
-
-def find_claim(said: Any, name: str) -> Any:
-    """Return a claim by its name, or by a path of names parted by slashes."""
-    if not isinstance(said, dict):
-        return None
-    if name in said:
-        return said[name]
-    for end in (place for place, letter in enumerate(name) if letter == "/"):
-        if name[:end] in said:
-            return find_claim(said[name[:end]], name[end + 1 :])
-    return None
 
 
 def _text(value: Any) -> str | None:
