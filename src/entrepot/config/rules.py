@@ -143,7 +143,8 @@ def _auth(config: Config) -> Iterator[tuple[str, str]]:
     if len(given) > 1:
         yield "auth", f"must provide exactly one type, found {', '.join(given)}"
     auth = config.auth
-    ours = [name for name in ("local", "ldap", "certificate") if getattr(auth, name) is not None]
+    ways = ("local", "ldap", "oidc", "certificate")
+    ours = [name for name in ways if getattr(auth, name) not in (None, ())]
     for name in ("none", "silly", "token"):
         if ours and getattr(auth, name) is not None:
             yield f"auth.{name}", f"can't stand beside {' and '.join(ours)}: remove one of them"

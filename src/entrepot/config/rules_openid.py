@@ -14,9 +14,6 @@ _PREFIX: Final = re.compile(r"([a-z0-9-]+:)?")
 def check_openid(config: Config) -> Iterator[tuple[str, str]]:
     """Give the key and the text of everything that doesn't fit."""
     providers = config.auth.oidc
-    for name in ("none", "silly", "token"):
-        if providers and getattr(config.auth, name) is not None:
-            yield f"auth.{name}", "can't stand beside oidc: remove one of them"
     if providers and config.auth.tokens.enabled is False:
         yield "auth.oidc", "whoever logs in gets tokens of auth.tokens, which is not enabled"
     for index, provider in enumerate(providers):
