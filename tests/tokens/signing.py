@@ -28,9 +28,11 @@ OTHER: Final = ECKey.generate_key("P-256")
 """A key that nobody trusts."""
 
 
-def claims_of(*access: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
-    """Claims that count now; None takes one out."""
-    now = int(time.time())
+def claims_of(
+    *access: Mapping[str, Any], at: float | None = None, **changes: Any
+) -> dict[str, Any]:
+    """Claims that count now, or at another time in seconds since 1970; None takes one out."""
+    now = int(time.time() if at is None else at)
     claims: dict[str, Any] = {
         "iss": ISSUER,
         "sub": "alice",

@@ -7,6 +7,7 @@ import hmac
 import json
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +47,15 @@ from tests.tokens.signing import (
 )
 
 START = time.time()
-"""When it is for those who judge: the tokens below are made when this is read, and used later."""
+"""When it is for those who judge, and who sign: some tokens are made when this is read."""
+
+claims = partial(claims_of, at=START)
 
 CHAIN = Chain()
 EXPIRED = Chain(days=-1)
 FOREIGN = Chain()
 CERTIFICATE = self_signed(EC)
-PULLS = claims_of(pull("a/b"))
+PULLS = claims(pull("a/b"))
 
 
 class Place:
@@ -218,7 +221,7 @@ def test_who_brings_a_trusted_name_for_another_key(place: Place) -> None:
 )
 def test_claims_that_do_not_count(place: Place, changes: dict[str, Any], why: str) -> None:
     judge = place.judge(place.bundle(CERTIFICATE))
-    refused(judge, token_of(claims_of(pull("a/b"), **changes)), why=why)
+    refused(judge, token_of(claims(pull("a/b"), **changes)), why=why)
 
 
 @pytest.mark.parametrize(
@@ -234,15 +237,15 @@ def test_claims_that_do_not_count(place: Place, changes: dict[str, Any], why: st
 def test_claims_that_count(place: Place, changes: dict[str, Any]) -> None:
     """Several audiences, fractions of seconds, and clocks that differ by up to a minute."""
     judge = place.judge(place.bundle(CERTIFICATE))
-    assert holder(judge, token_of(claims_of(pull("a/b"), **changes))) == ALICE
+    assert holder(judge, token_of(claims(pull("a/b"), **changes))) == ALICE
 
 
 def test_no_access_is_no_right(place: Place) -> None:
     """Such a token is good for the login and nothing else; a name that can't be shown is none."""
     judge = place.judge(place.bundle(CERTIFICATE))
-    for claims in (claims_of(), claims_of(access=None)):
+    for claims in (claims(), claims(access=None)):
         assert holder(judge, token_of(claims)).scopes == ()
-    assert holder(judge, token_of(claims_of(sub="a\nb"))).name == ""
+    assert holder(judge, token_of(claims(sub="a\nb"))).name == ""
 
 
 def test_no_signature_at_all(place: Place) -> None:
