@@ -243,8 +243,8 @@ def test_claims_that_count(place: Place, changes: dict[str, Any]) -> None:
 def test_no_access_is_no_right(place: Place) -> None:
     """Such a token is good for the login and nothing else; a name that can't be shown is none."""
     judge = place.judge(place.bundle(CERTIFICATE))
-    for claims in (claims(), claims(access=None)):
-        assert holder(judge, token_of(claims)).scopes == ()
+    for empty in (claims(), claims(access=None)):
+        assert holder(judge, token_of(empty)).scopes == ()
     assert holder(judge, token_of(claims(sub="a\nb"))).name == ""
 
 
