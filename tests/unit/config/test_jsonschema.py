@@ -67,6 +67,8 @@ def test_what_must_be_given_is_required() -> None:
         "FileCheck": ["file"],
         "Htpasswd": ["realm", "path"],
         "HttpCheck": ["uri"],
+        "Ldap": ["urls", "base"],
+        "OpenIdProvider": ["name", "issuer", "clientid"],
         "Platform": ["os", "architecture"],
         "SillyAuth": ["realm", "service"],
         "TcpCheck": ["addr"],
