@@ -1,6 +1,5 @@
 """`entrepot access`: who has which role where, and what that lets them do."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,19 +10,17 @@ from entrepot.cli.accounts import (
     Form,
     OutputOption,
     Row,
-    caller,
     fail,
-    run,
+    row,
     seconds,
     show,
     show_one,
-    time,
 )
+from entrepot.cli.registry import Place, TokenOption, UrlOption
 
 if TYPE_CHECKING:
-    from entrepot.app import AccountServices
-    from entrepot.core.decision import Grant, SubjectKind
-    from entrepot.services.access import Answer
+    from entrepot.api.v1.forms import GrantView
+    from entrepot.core.decision import SubjectKind
 
 app = typer.Typer(
     name="access",
@@ -86,6 +83,8 @@ def grant(
     deny: DenyOption = False,
     expires: ExpiresOption = None,
     config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
     output: OutputOption = Form.TEXT,
 ) -> None:
     """Give users, groups or robots roles in a namespace and in those below it.
@@ -96,32 +95,21 @@ def grant(
     lives = seconds(expires)
     subjects = _subjects(user, group, robot)
 
-    async def work(services: "AccountServices") -> "Sequence[Grant]":
-        from entrepot.core.decision import Grant, parse_namespace
-        from entrepot.core.patterns import parse_pattern, parse_tag_pattern
-
-        place = parse_namespace(namespace)
-        ends = None if lives is None else services.now() + int(lives * 1_000_000)
-        wanted = [
-            Grant(
-                id=0,
-                namespace=place,
-                subject_kind=kind,
-                subject=name,
-                role=role,
-                effect="deny" if deny else "allow",
-                repositories=parse_pattern(repositories),
-                tags=parse_tag_pattern(tags),
-                expires_at=ends,
-            )
-            for kind, name in subjects or [("group", place)]
-            for role in words
-        ]
-        return await services.grants.grant(wanted, by=caller())
-
     if not subjects and namespace in {"", "/"}:
         fail("the root has no group of its name: say who gets the roles (--user, --group, --robot)")
-    made = run(config, work)
+    from entrepot.api.v1.access import create_grants
+    from entrepot.api.v1.forms import GrantMake, Subject
+
+    body = GrantMake(
+        namespace=namespace,
+        roles=words,
+        subjects=[Subject(kind=kind, name=name) for kind, name in subjects],
+        effect="deny" if deny else "allow",
+        repositories=repositories,
+        tags=tags,
+        expires_in=lives,
+    )
+    made = Place(config, url, token).do(create_grants, body).items
     if output is Form.JSON:
         show([_row(grant) for grant in made], output=output)
         return
@@ -131,7 +119,7 @@ def grant(
             "is called like the namespace"
         )
     for one in made:
-        typer.echo(str(one))
+        typer.echo(one.text)
 
 
 @app.command()
@@ -140,10 +128,17 @@ def revoke(
         list[int], typer.Argument(metavar="GRANT...", help="Numbers of grants: see access list.")
     ],
     config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
 ) -> None:
     """Take grants back."""
-    for gone in run(config, lambda services: services.grants.revoke(numbers, by=caller())):
-        typer.echo(f"no longer: {gone}")
+    from entrepot.api.v1.access import revoke_grant, show_grant
+
+    place = Place(config, url, token)
+    for number in numbers:  # all of them must be there before one is taken back
+        place.do(show_grant, number)
+    for number in numbers:
+        typer.echo(f"no longer: {place.do(revoke_grant, number).text}")
 
 
 @app.command("list")
@@ -155,19 +150,21 @@ def list_grants(
     group: GroupOption = None,
     robot: RobotOption = None,
     config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
     output: OutputOption = Form.TEXT,
 ) -> None:
     """List grants: all of them, or those in a namespace, or of somebody."""
     subjects = _subjects(user, group, robot)
 
-    async def work(services: "AccountServices") -> "list[Grant]":
-        return [
-            found
-            async for found in services.grants.list(namespace)
-            if not subjects or (found.subject_kind, found.subject) in subjects
-        ]
+    from entrepot.api.v1 import access
 
-    show([_row(found) for found in run(config, work)], output=output)
+    found = [
+        grant
+        for grant in Place(config, url, token).every(access.list_grants, namespace=namespace or "")
+        if not subjects or (grant.kind, grant.subject) in subjects
+    ]
+    show([_row(grant) for grant in found], output=output)
 
 
 @app.command()
@@ -182,6 +179,7 @@ def can(
             metavar="REPOSITORY", help="The repository; for what is about namespaces, one of them."
         ),
     ],
+    *,
     tag: Annotated[str | None, typer.Option(help="A tag of the repository.")] = None,
     groups: Annotated[
         str,
@@ -191,36 +189,33 @@ def can(
         ),
     ] = "",
     config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
     output: OutputOption = Form.TEXT,
 ) -> None:
     """Say whether somebody may do something, and why. The exit status is 2 if not."""
     words = [word.strip() for word in groups.split(",") if word.strip()]
 
-    async def work(services: "AccountServices") -> "Answer":
-        from entrepot.core.roles import parse_action
+    from entrepot.api.v1.access import decide_access
 
-        identity = await services.identity(who, groups=words)
-        return await services.access.explain(identity, parse_action(action), repository, tag=tag)
-
-    answer = run(config, work)
-    decision, target = answer.decision, answer.target
-    row = {
-        "allowed": decision.allowed,
-        "who": who,
-        "groups": list(answer.identity.groups),
-        "action": action,
-        "on": str(target),
-        "reason": decision.reason,
-        "grants": [_row(found) for found in answer.grants],
-    }
+    verdict = Place(config, url, token).do(
+        decide_access,
+        action=action,
+        repository=repository,
+        tag=tag or "",
+        user=who,
+        anonymous=not who,
+        group=words,
+    )
     if output is Form.JSON:
-        show_one(row, output=output)
+        grants = [_row(grant) for grant in verdict.grants]
+        show_one({**row(verdict), "grants": grants}, output=output)
     else:
-        typer.echo(f"{'yes' if decision.allowed else 'no'}: {decision.reason}")
-        for found in answer.grants:
-            if found != decision.grant:
-                typer.echo(f"  there is, too: {found}")
-    raise typer.Exit(0 if decision.allowed else DENIED)
+        typer.echo(f"{'yes' if verdict.allowed else 'no'}: {verdict.reason}")
+        for grant in verdict.grants:
+            if grant.text != verdict.reason:
+                typer.echo(f"  there is, too: {grant.text}")
+    raise typer.Exit(0 if verdict.allowed else DENIED)
 
 
 @roles.command("create")
@@ -230,39 +225,44 @@ def create_role(
         str, typer.Option(metavar="ACTION[,ACTION]", help="What it allows, such as pull,push.")
     ],
     config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
 ) -> None:
     """Make a custom role."""
 
-    async def work(services: "AccountServices") -> None:
-        from entrepot.core.roles import parse_actions
+    from entrepot.api.v1 import access
+    from entrepot.api.v1.forms import RoleMake
 
-        words = [word.strip() for word in actions.split(",") if word.strip()]
-        await services.grants.create_role(name, parse_actions(words), by=caller())
-
-    run(config, work)
+    words = [word.strip() for word in actions.split(",") if word.strip()]
+    Place(config, url, token).do(access.create_role, RoleMake(name=name, actions=words))
     typer.echo(f"role {name} is made")
 
 
 @roles.command("list")
-def list_roles(config: ConfigOption = None, output: OutputOption = Form.TEXT) -> None:
+def list_roles(
+    config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+    output: OutputOption = Form.TEXT,
+) -> None:
     """List every role with its actions."""
-    found = run(config, lambda services: services.grants.roles())
-    show(
-        [
-            {"name": name, "actions": sorted(action.value for action in actions)}
-            for name, actions in found.items()
-        ],
-        output=output,
-    )
+    from entrepot.api.v1 import access
+
+    found = Place(config, url, token).do(access.list_roles)
+    show([row(role) for role in found.items], output=output)
 
 
 @roles.command("delete")
 def delete_role(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the role.")],
     config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
 ) -> None:
     """Delete a custom role that no grant gives."""
-    run(config, lambda services: services.grants.delete_role(name, by=caller()))
+    from entrepot.api.v1 import access
+
+    Place(config, url, token).do(access.delete_role, name)
     typer.echo(f"role {name} is deleted")
 
 
@@ -275,16 +275,5 @@ def _subjects(
     return found
 
 
-def _row(grant: "Grant") -> Row:
-    return {
-        "id": grant.id,
-        "namespace": grant.namespace or "/",
-        "kind": grant.subject_kind,
-        "subject": grant.subject,
-        "role": grant.role,
-        "effect": grant.effect,
-        "repositories": str(grant.repositories),
-        "tags": str(grant.tags),
-        "created_at": time(grant.created_at),
-        "expires_at": time(grant.expires_at),
-    }
+def _row(grant: "GrantView") -> Row:
+    return {key: value for key, value in row(grant).items() if key != "text"}

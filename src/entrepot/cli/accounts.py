@@ -7,7 +7,6 @@ import os
 import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
@@ -15,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 import typer
 
 if TYPE_CHECKING:
+    from msgspec import Struct
+
     from entrepot.app import AccountServices
-    from entrepot.core.access import Scope
 
 T = TypeVar("T")
 Row = Mapping[str, Any]
@@ -124,43 +124,12 @@ def seconds(text: str | None) -> float | None:
     return float(int(match[1]) * _SECONDS[match[2]])
 
 
-def scopes(texts: Sequence[str] | None) -> "tuple[Scope, ...] | None":
-    """Return the scopes that the options name; None for no limit."""
-    from entrepot.core.access import Action, Scope
-    from entrepot.core.patterns import PatternInvalidError, parse_pattern
+def row(view: "Struct") -> dict[str, Any]:
+    """Return the fields of something that an operation gives, as they are printed."""
+    from msgspec import to_builtins
 
-    known = {action.value: action for action in Action if action is not Action.PROBE}
-    found = []
-    for text in texts or ():
-        pattern, _, words = text.rpartition(":")
-        actions = [word.strip() for word in words.split(",")]
-        unknown = [word for word in actions if word not in known]
-        if not pattern or unknown:
-            fail(
-                f"{text!r} is no scope: write PATTERN:ACTIONS such as 'team-a/**:pull,push'; "
-                f"actions are {', '.join(sorted(known))}"
-            )
-        try:
-            parse_pattern(pattern)
-        except PatternInvalidError as error:
-            fail(f"{text!r} is no scope: {error}")
-        found.append(Scope(pattern, frozenset(known[word] for word in actions)))
-    return tuple(found) or None
-
-
-def shown_scopes(given: "tuple[Scope, ...] | None") -> list[str]:
-    """Return scopes as the options write them."""
-    return [
-        f"{scope.repositories}:{','.join(sorted(action.value for action in scope.actions))}"
-        for scope in given or ()
-    ]
-
-
-def time(moment: int | None) -> str | None:
-    """Return a time of the index as ISO 8601; None for none."""
-    if moment is None:
-        return None
-    return datetime.fromtimestamp(moment // 1_000_000, UTC).isoformat().replace("+00:00", "Z")
+    fields: dict[str, Any] = to_builtins(view)
+    return fields
 
 
 def show(rows: Sequence[Row], *, output: Form) -> None:
@@ -197,14 +166,14 @@ def show_one(row: Row, *, output: Form) -> None:
             typer.echo(f"{name.replace('_', ' '):{width}}  {_text(value)}")
 
 
-def show_secret(row: Row, secret: str, *, output: Form) -> None:
+def show_secret(made: Row, *, output: Form) -> None:
     """Print one thing with its secret, which is shown this once."""
     if output is Form.JSON:
-        show_one({**row, "secret": secret}, output=output)
+        show_one(made, output=output)
         return
-    show_one(row, output=output)
+    show_one({name: value for name, value in made.items() if name != "secret"}, output=output)
     typer.echo("The secret is shown this once:", err=True)
-    typer.echo(secret)
+    typer.echo(made["secret"])
 
 
 def _text(value: object) -> str:

@@ -9,19 +9,16 @@ from entrepot.cli.accounts import (
     ConfigOption,
     Form,
     OutputOption,
-    Row,
-    caller,
     fail,
-    run,
+    row,
     show,
     show_one,
-    time,
 )
+from entrepot.cli.registry import Place, TokenOption, UrlOption
 
 if TYPE_CHECKING:
-    from entrepot.app import AccountServices
-    from entrepot.core.decision import Namespace, Visibility
-    from entrepot.services.namespaces import Known
+    from entrepot.api.v1.forms import NamespaceView
+    from entrepot.core.decision import Visibility
 
 app = typer.Typer(
     name="namespace",
@@ -65,48 +62,57 @@ def create(
     visibility: VisibilityOption = None,
     description: Annotated[str, typer.Option(help="What it is for.")] = "",
     config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
     output: OutputOption = Form.TEXT,
 ) -> None:
     """Make a namespace. Repositories whose names begin with its name are in it at once."""
 
-    async def work(services: "AccountServices") -> "Known":
-        await services.namespaces.create(
-            name, by=caller(), visibility=_visibility(visibility), description=description
-        )
-        return await services.namespaces.find(name)
+    from entrepot.api.v1.forms import NamespaceMake
+    from entrepot.api.v1.namespaces import create_namespace
 
-    made = run(config, work)
+    body = NamespaceMake(name=name, visibility=_visibility(visibility), description=description)
+    made = Place(config, url, token).do(create_namespace, body)
     if output is Form.JSON:
-        show_one(_row(made), output=output)
+        show_one(row(made), output=output)
     else:
         typer.echo(f"namespace {name} is made; it is {_seen(made)}")
 
 
 @app.command("list")
-def list_namespaces(config: ConfigOption = None, output: OutputOption = Form.TEXT) -> None:
+def list_namespaces(
+    config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+    output: OutputOption = Form.TEXT,
+) -> None:
     """List every namespace."""
-    found = run(config, lambda services: services.namespaces.list())
-    show([_row(known) for known in found], output=output)
+    from entrepot.api.v1 import namespaces
+
+    found = Place(config, url, token).every(namespaces.list_namespaces)
+    show([row(known) for known in found], output=output)
 
 
 @app.command("show")
 def show_namespace(
-    name: NameArgument, config: ConfigOption = None, output: OutputOption = Form.TEXT
+    name: NameArgument,
+    config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+    output: OutputOption = Form.TEXT,
 ) -> None:
     """Show one namespace with its grants."""
 
-    async def work(services: "AccountServices") -> Row:
-        known = await services.namespaces.find(name)
-        grants = [str(grant) async for grant in services.grants.list(name)]
-        repositories = await services.namespaces.repositories(name)
-        return {**_row(known), "repositories": repositories, "grants": grants}
+    from entrepot.api.v1 import access, namespaces
 
-    found = run(config, work)
+    place = Place(config, url, token)
+    found = row(place.do(namespaces.show_namespace, name))
+    grants = [grant.text for grant in place.every(access.list_grants, namespace=name)]
     if output is Form.JSON:
-        show_one(found, output=output)
+        show_one({**found, "grants": grants}, output=output)
         return
-    show_one({key: value for key, value in found.items() if key != "grants"}, output=output)
-    for grant in found["grants"]:
+    show_one(found, output=output)
+    for grant in grants:
         typer.echo(f"  {grant}")
 
 
@@ -116,17 +122,24 @@ def set_namespace(
     visibility: VisibilityOption = None,
     description: Annotated[str | None, typer.Option(help="What it is for.")] = None,
     config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
     output: OutputOption = Form.TEXT,
 ) -> None:
     """Change the settings that are given."""
     if visibility is None and description is None:
         fail("nothing to change: give --visibility or --description")
 
-    async def work(services: "AccountServices") -> "Known":
-        await _change(services, name, visibility, description)
-        return await services.namespaces.find(name)
+    from msgspec import UNSET
 
-    show_one(_row(run(config, work)), output=output)
+    from entrepot.api.v1.forms import NamespaceChange
+    from entrepot.api.v1.namespaces import change_namespace
+
+    body = NamespaceChange(
+        visibility=UNSET if visibility is None else _visibility(visibility),
+        description=UNSET if description is None else description,
+    )
+    show_one(row(Place(config, url, token).do(change_namespace, name, body)), output=output)
 
 
 @app.command()
@@ -139,41 +152,21 @@ def delete(
         ),
     ] = False,
     config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
 ) -> None:
     """Delete a namespace and its grants. Repositories are never deleted."""
-    parent = run(
-        config,
-        lambda services: services.namespaces.delete(name, by=caller(), move_up=move_up),
-    )
-    typer.echo(f"namespace {name} is deleted; what was in it is in {parent or '/'} now")
+    from entrepot.api.v1 import namespaces
 
-
-async def _change(
-    services: "AccountServices", name: str, visibility: Choice | None, description: str | None
-) -> "Namespace":
-    if visibility is None:
-        return await services.namespaces.change(name, by=caller(), description=description)
-    return await services.namespaces.change(
-        name, by=caller(), visibility=_visibility(visibility), description=description
-    )
+    gone = Place(config, url, token).do(namespaces.delete_namespace, name, move_up=move_up)
+    typer.echo(f"namespace {name} is deleted; what was in it is in {gone.moved_to} now")
 
 
 def _visibility(choice: Choice | None) -> "Visibility | None":
     return None if choice is None else _VISIBILITIES[choice]
 
 
-def _seen(known: "Known") -> str:
-    if known.namespace.visibility is not None:
-        return known.visibility
-    return f"{known.visibility}, as {known.visibility_from or '/'} is"
-
-
-def _row(known: "Known") -> Row:
-    namespace = known.namespace
-    return {
-        "name": namespace.name or "/",
-        "visibility": known.visibility,
-        "visibility_from": known.visibility_from or "/",
-        "description": namespace.description,
-        "created_at": time(namespace.created_at),
-    }
+def _seen(made: "NamespaceView") -> str:
+    if made.visibility_from == made.name:
+        return made.visibility
+    return f"{made.visibility}, as {made.visibility_from} is"

@@ -1,6 +1,6 @@
 """`entrepot token`: personal access tokens, which people use in place of their password."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -10,21 +10,13 @@ from entrepot.cli.accounts import (
     Form,
     OutputOption,
     OverlapOption,
-    Row,
     ScopeOption,
-    caller,
-    run,
-    scopes,
+    row,
     seconds,
     show,
     show_secret,
-    shown_scopes,
-    time,
 )
-
-if TYPE_CHECKING:
-    from entrepot.app import AccountServices
-    from entrepot.core.accounts import Credential
+from entrepot.cli.registry import Place, TokenOption, UrlOption
 
 app = typer.Typer(name="token", help="Personal access tokens.", no_args_is_help=True)
 
@@ -39,27 +31,33 @@ def create(
     scope: ScopeOption = None,
     expires: ExpiresOption = None,
     config: ConfigOption = None,
+    url: UrlOption = None,
+    secret: TokenOption = None,
     output: OutputOption = Form.TEXT,
 ) -> None:
     """Make a token of a user and print it; it is shown this once."""
-    limits, lives = scopes(scope), seconds(expires)
+    lives = seconds(expires)
 
-    async def work(services: "AccountServices") -> "tuple[Credential, str]":
-        return await services.tokens.create(
-            user, name, by=caller(), scopes=limits, expires_in=lives
-        )
+    from entrepot.api.v1.forms import TokenMake
+    from entrepot.api.v1.users import create_token
 
-    token, secret = run(config, work)
-    show_secret(_row(token), secret, output=output)
+    body = TokenMake(name=name, scopes=scope or [], expires_in=lives)
+    show_secret(row(Place(config, url, secret).do(create_token, user, body)), output=output)
 
 
 @app.command("list")
 def list_tokens(
-    user: UserArgument, config: ConfigOption = None, output: OutputOption = Form.TEXT
+    user: UserArgument,
+    config: ConfigOption = None,
+    url: UrlOption = None,
+    secret: TokenOption = None,
+    output: OutputOption = Form.TEXT,
 ) -> None:
     """List a user's tokens: not what they are, but what for, until when, and their last use."""
-    tokens = run(config, lambda services: services.tokens.list(user))
-    show([_row(token) for token in tokens], output=output)
+    from entrepot.api.v1 import users
+
+    found = Place(config, url, secret).do(users.list_tokens, user)
+    show([row(each) for each in found.items], output=output)
 
 
 @app.command()
@@ -68,32 +66,30 @@ def rotate(
     token: IdArgument,
     overlap: OverlapOption = None,
     config: ConfigOption = None,
+    url: UrlOption = None,
+    secret: TokenOption = None,
     output: OutputOption = Form.TEXT,
 ) -> None:
     """Make a token like another one and print it; the old one goes on for a while."""
     left = seconds(overlap)
 
-    async def work(services: "AccountServices") -> "tuple[Credential, str]":
-        return await services.tokens.rotate(user, token, by=caller(), overlap=left)
+    from entrepot.api.v1.forms import Rotate
+    from entrepot.api.v1.users import rotate_token
 
-    made, secret = run(config, work)
-    show_secret(_row(made), secret, output=output)
+    made = Place(config, url, secret).do(rotate_token, user, token, Rotate(overlap=left))
+    show_secret(row(made), output=output)
 
 
 @app.command()
-def revoke(user: UserArgument, token: IdArgument, config: ConfigOption = None) -> None:
+def revoke(
+    user: UserArgument,
+    token: IdArgument,
+    config: ConfigOption = None,
+    url: UrlOption = None,
+    secret: TokenOption = None,
+) -> None:
     """Remove a token."""
-    run(config, lambda services: services.tokens.revoke(user, token, by=caller()))
+    from entrepot.api.v1.users import revoke_token
+
+    Place(config, url, secret).do(revoke_token, user, token)
     typer.echo(f"token {token} of {user} is revoked")
-
-
-def _row(token: "Credential") -> Row:
-    return {
-        "id": token.id,
-        "user": token.owner,
-        "name": token.name,
-        "scopes": shown_scopes(token.scopes),
-        "created_at": time(token.created_at),
-        "expires_at": time(token.expires_at),
-        "used_at": time(token.used_at),
-    }

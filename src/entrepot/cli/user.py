@@ -1,7 +1,6 @@
 """`entrepot user`: people who log in."""
 
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -9,21 +8,14 @@ from entrepot.cli.accounts import (
     ConfigOption,
     Form,
     OutputOption,
-    Row,
     StdinOption,
     ask_password,
-    caller,
     fail,
-    run,
+    row,
     show,
     show_one,
-    time,
 )
-
-if TYPE_CHECKING:
-    from entrepot.app import AccountServices
-    from entrepot.core.accounts import User
-    from entrepot.core.guarding import Failures
+from entrepot.cli.registry import Place, TokenOption, UrlOption
 
 app = typer.Typer(name="user", help="People who log in.", no_args_is_help=True)
 
@@ -40,6 +32,7 @@ GroupOption = Annotated[
 @app.command()
 def create(
     name: NameArgument,
+    *,
     administrator: AdministratorOption = False,
     group: GroupOption = None,
     description: Annotated[str, typer.Option(help="Who that is.")] = "",
@@ -53,42 +46,59 @@ def create(
     ] = False,
     password_stdin: StdinOption = False,
     config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
     output: OutputOption = Form.TEXT,
 ) -> None:
     """Make a user. The password is asked for."""
     password = None if no_password else ask_password(stdin=password_stdin)
 
-    async def work(services: "AccountServices") -> "User":
-        return await services.users.create(
-            name,
-            password=password,
-            by=caller(),
-            administrator=administrator,
-            groups=group or (),
-            description=description,
-        )
+    from entrepot.api.v1.forms import UserMake
+    from entrepot.api.v1.users import create_user
 
-    show_one(_row(run(config, work)), output=output)
+    body = UserMake(
+        name=name,
+        password=password,
+        administrator=administrator,
+        groups=group or [],
+        description=description,
+    )
+    made = Place(config, url, token).do(create_user, body)
+    show_one(row(made), output=output)
 
 
 @app.command("list")
-def list_users(config: ConfigOption = None, output: OutputOption = Form.TEXT) -> None:
+def list_users(
+    config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+    output: OutputOption = Form.TEXT,
+) -> None:
     """List everybody."""
-    users = run(config, lambda services: services.users.list())
-    show([_row(user) for user in users], output=output)
+    from entrepot.api.v1 import users
+
+    found = Place(config, url, token).every(users.list_users)
+    show([row(user) for user in found], output=output)
 
 
 @app.command("show")
 def show_user(
-    name: NameArgument, config: ConfigOption = None, output: OutputOption = Form.TEXT
+    name: NameArgument,
+    config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+    output: OutputOption = Form.TEXT,
 ) -> None:
     """Show one user."""
-    show_one(_row(run(config, lambda services: services.users.find(name))), output=output)
+    from entrepot.api.v1 import users
+
+    show_one(row(Place(config, url, token).do(users.show_user, name)), output=output)
 
 
 @app.command("set")
 def set_user(
     name: NameArgument,
+    *,
     administrator: Annotated[
         bool | None,
         typer.Option("--administrator/--no-administrator", help="May do everything, or not."),
@@ -103,41 +113,65 @@ def set_user(
         typer.Option("--no-group", metavar="GROUP", help="A group to leave; may be given again."),
     ] = None,
     config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
     output: OutputOption = Form.TEXT,
 ) -> None:
     """Change what is known of a user; what isn't given stays."""
 
-    async def work(services: "AccountServices") -> "User":
-        return await services.users.change(
-            name,
-            by=caller(),
-            administrator=administrator,
-            description=description,
-            join=join or (),
-            leave=leave or (),
-        )
+    from entrepot.api.v1.forms import UserChange
+    from entrepot.api.v1.users import change_user
 
-    show_one(_row(run(config, work)), output=output)
+    body = UserChange(
+        administrator=administrator,
+        description=description,
+        join=join or [],
+        leave=leave or [],
+    )
+    show_one(row(Place(config, url, token).do(change_user, name, body)), output=output)
 
 
 @app.command()
-def disable(name: NameArgument, config: ConfigOption = None) -> None:
+def disable(
+    name: NameArgument,
+    config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+) -> None:
     """Let a user, and the personal access tokens, in no more; undone by `enable`."""
-    run(config, lambda services: services.users.change(name, by=caller(), disabled=True))
+    from entrepot.api.v1.forms import UserChange
+    from entrepot.api.v1.users import change_user
+
+    Place(config, url, token).do(change_user, name, UserChange(disabled=True))
     typer.echo(f"{name} is disabled")
 
 
 @app.command()
-def enable(name: NameArgument, config: ConfigOption = None) -> None:
+def enable(
+    name: NameArgument,
+    config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+) -> None:
     """Let a user in again."""
-    run(config, lambda services: services.users.change(name, by=caller(), disabled=False))
+    from entrepot.api.v1.forms import UserChange
+    from entrepot.api.v1.users import change_user
+
+    Place(config, url, token).do(change_user, name, UserChange(disabled=False))
     typer.echo(f"{name} is enabled")
 
 
 @app.command()
-def delete(name: NameArgument, config: ConfigOption = None) -> None:
+def delete(
+    name: NameArgument,
+    config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+) -> None:
     """Remove a user and the personal access tokens."""
-    run(config, lambda services: services.users.delete(name, by=caller()))
+    from entrepot.api.v1 import users
+
+    Place(config, url, token).do(users.delete_user, name)
     typer.echo(f"{name} is deleted")
 
 
@@ -149,19 +183,30 @@ def passwd(
     ] = False,
     password_stdin: StdinOption = False,
     config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
 ) -> None:
     """Give a user another password, which is asked for; the old one counts no more."""
     password = None if no_password else ask_password(stdin=password_stdin)
-    run(config, lambda services: services.users.set_password(name, password, by=caller()))
+    from entrepot.api.v1.forms import PasswordMake
+    from entrepot.api.v1.users import set_password
+
+    Place(config, url, token).do(set_password, name, PasswordMake(password=password))
     typer.echo(f"the password of {name} is {'taken away' if no_password else 'changed'}")
 
 
 @app.command()
-def locks(config: ConfigOption = None, output: OutputOption = Form.TEXT) -> None:
+def locks(
+    config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+    output: OutputOption = Form.TEXT,
+) -> None:
     """List the accounts and addresses from which logins failed, and how long they are locked."""
-    failures = run(config, lambda services: services.lockouts.list())
-    now = int(datetime.now(UTC).timestamp() * 1_000_000)
-    show([_failures(each, now) for each in failures], output=output)
+    from entrepot.api.v1.users import list_locks
+
+    found = Place(config, url, token).every(list_locks)
+    show([row(lock) for lock in found], output=output)
 
 
 @app.command()
@@ -171,37 +216,17 @@ def unlock(
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All accounts and addresses.")] = False,
     config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
 ) -> None:
     """Forget the failed logins of an account or from an address."""
     if (subject is None) is not every:
         fail("name one account or address, or say --all")
+    from entrepot.api.v1.users import lift_lock, lift_locks
+
+    place = Place(config, url, token)
     if subject is None:
-        lifted = run(config, lambda services: services.lockouts.lift_all(by=caller()))
-        typer.echo(f"{lifted} forgotten")
-    elif run(config, lambda services: services.lockouts.lift(subject, by=caller())):
-        typer.echo(f"the failed logins of {subject} are forgotten")
+        typer.echo(f"{place.do(lift_locks).lifted} forgotten")
     else:
-        fail(f"no failed logins of {subject} are known; `entrepot user locks` lists them")
-
-
-def _row(user: "User") -> Row:
-    return {
-        "name": user.name,
-        "administrator": user.administrator,
-        "disabled": user.disabled,
-        "groups": list(user.groups),
-        "password": user.password is not None,
-        "description": user.description,
-        "created_at": time(user.created_at),
-    }
-
-
-def _failures(failures: "Failures", now: int) -> Row:
-    left = failures.seconds_left(now)
-    return {
-        "kind": failures.kind,
-        "subject": failures.subject,
-        "failures": failures.count,
-        "failed_at": time(failures.failed_at),
-        "locked_until": time(failures.locked_until) if left > 0 else None,
-    }
+        place.do(lift_lock, subject)
+        typer.echo(f"the failed logins of {subject} are forgotten")

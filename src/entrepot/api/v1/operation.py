@@ -113,7 +113,12 @@ class Operation:
         self._several = {name for name, kind in hints.items() if get_origin(kind) is list}
         self.query = msgspec.defstruct(
             f"{function.__name__}_query",
-            [(e.name, hints[e.name], e.default) for e in parameters if e.kind is e.KEYWORD_ONLY],
+            [
+                (each.name, hints[each.name], *([each.default] * (each.default is not each.empty)))
+                for each in parameters
+                if each.kind is each.KEYWORD_ONLY
+            ],
+            kw_only=True,
             forbid_unknown_fields=True,
         )
 

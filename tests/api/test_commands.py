@@ -1,0 +1,123 @@
+"""The commands against a registry that runs somewhere: the same words, the same output."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api.test_description import LOCAL, PASSWORD
+from tests.servers import Registry, start_registry
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with start_registry(
+        tmp_path_factory.mktemp("commands") / "registry", config=LOCAL, workers=1
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Runs the program with a docker configuration of its own."""
+
+    def start(*words: str, text: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+        known = {
+            k: v for k, v in os.environ.items() if not k.startswith(("REGISTRY_", "ENTREPOT_"))
+        }
+        return subprocess.run(
+            [sys.executable, "-m", "entrepot", *words],
+            env={**known, "DOCKER_CONFIG": str(tmp_path / "docker"), **environment},
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return start
+
+
+@pytest.fixture
+def remote(run: Run, registry: Registry) -> list[str]:
+    """The options for a registry in which the administrator is logged in."""
+    done = run("login", registry.url, "-u", "admin", "--password-stdin", text=PASSWORD)
+    assert done.returncode == 0, done.stderr
+    return ["--url", registry.url]
+
+
+def test_the_same_as_on_the_host(run: Run, registry: Registry, remote: list[str]) -> None:
+    """What one way makes the other shows, in the same words."""
+    local = ["--config", str(registry.config_path)]
+    made = run("namespace", "create", "team", "--visibility", "internal", *remote)
+    assert made.stdout == "namespace team is made; it is internal\n", made.stderr
+    given = run("access", "grant", "team", "--roles=developer,operator", *remote)
+    assert "the roles go to the group team" in given.stdout, given.stderr
+    words = ("user", "create", "ada", "--group", "team", "--no-password")
+    assert run(*words, *remote).returncode == 0
+    for asked in (
+        ("namespace", "list"),
+        ("namespace", "show", "team"),
+        ("access", "list", "team"),
+        ("access", "role", "list"),
+        ("access", "can", "ada", "push", "team/app"),
+        ("access", "can", "", "push", "team/app"),
+        ("user", "list"),
+        ("user", "show", "ada"),
+        ("robot", "list"),
+        ("token", "list", "ada"),
+        ("user", "locks"),
+        ("user", "show", "nobody"),
+    ):
+        for form in ("text", "json"):
+            more = ("-o", form)
+            here, there = run(*asked, *local, *more), run(*asked, *remote, *more)
+            assert there.stdout == here.stdout, (asked, there.stderr)
+            assert there.returncode == here.returncode
+            if there.returncode == 1:
+                assert there.stderr == here.stderr == "there is no user nobody\n"
+
+
+def test_a_robot_from_first_to_last(run: Run, registry: Registry, remote: list[str]) -> None:
+    def told(*words: str) -> Any:
+        done = run(*words, *remote, "-o", "json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    robot = told("robot", "create", "ci", "--scope", "**:pull", "--expires", "3d")
+    assert robot["scopes"] == ["**:pull"]
+    rotated = told("robot", "rotate", "robot$ci", "--overlap", "0")
+    assert len(told("robot", "show", "robot$ci")["secrets"]) == 2
+    for secret, status in ((robot["secret"], 1), (rotated["secret"], 0)):
+        done = run("namespace", "list", "--url", registry.url, "--token", secret)
+        assert done.returncode == status, done.stderr
+    assert run("robot", "revoke", "robot$ci", *remote).returncode == 0
+    done = run("robot", "list", "--url", registry.url, ENTREPOT_TOKEN=rotated["secret"])
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the registry doesn't know you" in done.stderr
+
+
+def test_whoever_is_not_logged_in_is_told(run: Run, registry: Registry) -> None:
+    done = run("namespace", "list", "--url", registry.url)
+    assert done.returncode == 1
+    assert f"nobody is logged in at {registry.host}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "url, says",
+    [("http://127.0.0.1:1", "can't be asked"), ("ftp://x", "is not an address of a registry")],
+)
+def test_addresses_that_are_none(run: Run, url: str, says: str) -> None:
+    done = run("namespace", "list", "--url", url, "--token", "entr_pat_x")
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
