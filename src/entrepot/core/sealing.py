@@ -29,7 +29,7 @@ def seal(plain: bytes, *, secret: bytes, purpose: str, nonce: bytes) -> bytes:
 
 
 def unseal(sealed: bytes, *, secret: bytes, purpose: str) -> bytes:
-    """Return what was sealed with the same secret for the same purpose, or raise SealBrokenError."""
+    """Return what was sealed with that secret for that purpose, or raise SealBrokenError."""
     try:
         return _cipher(secret, purpose).decrypt(
             sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], purpose.encode()

@@ -12,11 +12,11 @@ _COLUMNS = """
     FROM users u LEFT JOIN user_groups g ON g.user_id = u.id
 """
 _FIND = f"{_COLUMNS} WHERE u.name = :name ORDER BY g.name"
-_LIST = f"""
-    {_COLUMNS}
+_ON_PAGE = """
     WHERE u.id IN (SELECT id FROM users WHERE name > :after ORDER BY name LIMIT :limit)
     ORDER BY u.name, g.name
 """
+_LIST = f"{_COLUMNS} {_ON_PAGE}"
 _COUNT_ADMINISTRATORS = """
     SELECT COUNT(*), COUNT(password) FROM users WHERE administrator AND NOT disabled
 """
