@@ -228,6 +228,26 @@ async def test_nobody_gives_more_than_they_have(estate: Open) -> None:
 
 
 @pytest.mark.anyio
+async def test_nobody_gets_more_by_a_robot(estate: Open) -> None:
+    """Neither by another secret of one that may more, nor by one that is called like it."""
+    async with estate("operator") as registry:
+        await registry.namespaces.create("team", by="test")
+        await registry.give(made("team", "user:operator", "operator"))
+        statuses = []
+        for name, role in (("weak", "developer"), ("strong", "admin")):
+            robot = {"name": name, "namespace": "team"}
+            await told(registry, ROOT, "POST", "/robots", body=robot)
+            await registry.give(made("team", f"robot:robot$team+{name}", role))
+            path = f"/robots/robot$team+{name}/rotate"
+            statuses.append((await ask(registry, "operator", "POST", path, body={})).status)
+        await registry.give(made("", "robot:robot$team+later", "reader"))
+        later = {"name": "later", "namespace": "team"}
+        statuses.append((await ask(registry, "operator", "POST", "/robots", body=later)).status)
+        statuses.append((await ask(registry, ROOT, "POST", "/robots", body=later)).status)
+        assert statuses == [201, 403, 403, 201]
+
+
+@pytest.mark.anyio
 async def test_questions_about_others_are_for_members_admins(estate: Open) -> None:
     """And they learn of the groups of somebody only those that matter there."""
     async with estate("none", "admin") as registry:

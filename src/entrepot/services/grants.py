@@ -12,6 +12,7 @@ from entrepot.core.decision import (
     AccessError,
     AccessUnknownError,
     Grant,
+    SubjectKind,
     describe_namespace,
     parse_namespace,
 )
@@ -23,6 +24,7 @@ from entrepot.db.grants import (
     find_grant,
     find_grant_with_role,
     list_grants,
+    list_grants_of,
     list_roles,
     remove_grant,
     remove_role,
@@ -77,6 +79,10 @@ class Grants:
         if namespace is not None:
             place = (await known_namespace(self._index, parse_namespace(namespace))).id
         return await list_grants(self._index, namespace=place, after=after, limit=limit)
+
+    async def of(self, kind: SubjectKind, name: str) -> Sequence[Grant]:
+        """Return the grants of somebody that have not ended."""
+        return await list_grants_of(self._index, kind, name, now=self._now())
 
     async def find(self, number: int) -> Grant:
         """Return a grant. Raises AccessUnknownError."""

@@ -17,6 +17,7 @@ from entrepot.api.v1.forms import (
     parse_scopes,
 )
 from entrepot.api.v1.operation import Call
+from entrepot.core.accounts import robot_name
 from entrepot.core.decision import parse_namespace
 
 
@@ -38,8 +39,10 @@ async def create_robot(call: Call, body: RobotMake) -> RobotMade:
     """Make a robot; the secret is shown this once. It may do what it is granted, and of that only
     what its scopes name.
     """
+    place = parse_namespace(body.namespace)
+    await _check_holder(call, robot_name(place, body.name))
     robot, secret = await call.services.robots.create(
-        parse_namespace(body.namespace),
+        place,
         body.name,
         by=call.by,
         description=body.description,
@@ -59,7 +62,10 @@ async def show_robot(call: Call, robot: str) -> RobotDetail:
 
 
 async def rotate_robot(call: Call, robot: str, body: Rotate) -> RobotRotated:
-    """Make another secret of a robot, which is shown this once; the old one goes on for a while."""
+    """Make another secret of a robot, which is shown this once; the old one goes on for a while.
+    The robot may have no role that allows more than you may.
+    """
+    await _check_holder(call, robot)
     secret = await call.services.robots.rotate(robot, by=call.by, overlap=body.overlap)
     return RobotRotated(robot, secret)
 
@@ -67,3 +73,12 @@ async def rotate_robot(call: Call, robot: str, body: Rotate) -> RobotRotated:
 async def revoke_robot(call: Call, robot: str) -> None:
     """Remove a robot with its secrets and grants."""
     await call.services.robots.revoke(robot, by=call.by)
+
+
+async def _check_holder(call: Call, robot: str) -> None:
+    """Make sure that nobody gets, with a robot's secret, what they lack. Raises DeniedError."""
+    for grant in await call.services.grants.of("robot", robot):
+        if grant.effect == "allow":
+            await call.services.access.check_giver(
+                call.identity, grant.role, namespace=grant.namespace
+            )
