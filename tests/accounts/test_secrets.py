@@ -37,7 +37,7 @@ async def test_a_robot_logs_in_by_any_name(world: World) -> None:
         assert (found.name, found.method, found.kind) == ("robot$ci", "robot", "robot")
         assert found.scopes == PULL
         assert found.credential.startswith("secret:")
-    assert await login(passwords, secret[:-1] + "0") is None
+    assert await login(passwords, secret[:-1] + ("1" if secret.endswith("0") else "0")) is None
     assert await login(passwords, "entr_rob_" + "0" * 38) is None
 
 
