@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.api.test_description import LOCAL, PASSWORD
-from tests.servers import Registry, start_registry
+from tests.servers import Registry, start_registry, wait_until
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -99,7 +99,7 @@ def test_a_robot_from_first_to_last(run: Run, registry: Registry, remote: list[s
     assert len(told("robot", "show", "robot$ci")["secrets"]) == 2
 
     def is_known(secret: str) -> bool:
-        done = run("namespace", "list", "--url", registry.url, "--token", secret)
+        done = run("namespace", "list", "--url", registry.url, ENTREPOT_TOKEN=secret)
         assert done.returncode == 0 or "the registry doesn't know you" in done.stderr
         return done.returncode == 0
 
