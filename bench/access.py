@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import signal
 import sqlite3
 import statistics
 import subprocess
@@ -25,7 +24,7 @@ from pathlib import Path
 from bench.index import INDEX, fill_for_lists, repository_name
 from bench.loads import wrk
 from bench.measure import cpu_seconds
-from bench.servers import READY, Server, free_port
+from bench.servers import READY, Server, free_port, running
 
 REPOSITORIES, USERS, NAMESPACES, GRANTS, SEEN = 100_000, 10_000, 1_000, 100_000, 10
 ROUNDS, SECONDS, CONNECTIONS = 20, 1.0, 32
@@ -92,19 +91,9 @@ def _registry(root: Path, name: str, text: str) -> Iterator[Server]:
         f"storage: {{filesystem: {{rootdirectory: {root / 'storage'}}}}}\n"
         f"http: {{addr: '127.0.0.1:{port}', workers: 1}}\n{text}\n"
     )
-    process = subprocess.Popen([sys.executable, "-m", "entrepot", "serve", str(path)])
-    try:
-        server = Server(name, "127.0.0.1", port, (process.pid,))
-        while True:
-            try:
-                urllib.request.urlopen(server.url + READY).close()
-                break
-            except OSError:
-                time.sleep(0.05)
-        yield server
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
+    command = [sys.executable, "-m", "entrepot", "serve", str(path)]
+    with running(command, log=root / f"{name}.log", port=port, path=READY) as pid:
+        yield Server(name, "127.0.0.1", port, (pid,))
 
 
 def _make_user(config: Path) -> None:

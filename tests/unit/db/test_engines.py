@@ -78,7 +78,7 @@ async def test_what_work_raises_undoes_it(database: Database, how: str) -> None:
 async def test_one_that_fails_does_not_hurt_the_others(database: Database) -> None:
     jobs = [
         database.write(failing(f"key-{n}") if n % 3 == 0 else setting(f"key-{n}", "whole"))
-        for n in range(60)
+        for n in range(100)
     ]
     outcomes = await asyncio.gather(*jobs, return_exceptions=True)
     for number, outcome in enumerate(outcomes):

@@ -24,21 +24,9 @@ pytestmark = pytest.mark.anyio
 FIND = "SELECT value FROM settings WHERE key = :key"
 
 
-class OwnError(Exception):
-    """What a transaction of a test raises."""
-
-
 def setting(key: str, value: str) -> Work[None]:
     async def work(transaction: Transaction) -> None:
         await replace_setting(transaction, key, value=value)
-
-    return work
-
-
-def failing(key: str) -> Work[None]:
-    async def work(transaction: Transaction) -> None:
-        await replace_setting(transaction, key, value="half-made")
-        raise OwnError
 
     return work
 
@@ -96,54 +84,6 @@ def other_process(path: Path) -> Iterator[OtherProcess]:
 
 
 # Transactions -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("how", ["write", "write_lazily"])
-async def test_a_transaction_returns_what_its_work_returns(index: SqliteDatabase, how: str) -> None:
-    async def work(transaction: Transaction) -> str:
-        return await ensure_setting(transaction, "key", default="given")
-
-    write = index.write if how == "write" else index.write_lazily
-    assert await write(work) == "given"
-    assert await value(index, "key") == "given"
-
-
-@pytest.mark.parametrize("how", ["write", "write_lazily"])
-async def test_what_work_raises_undoes_it(index: SqliteDatabase, how: str) -> None:
-    write = index.write if how == "write" else index.write_lazily
-    with pytest.raises(OwnError):
-        await write(failing("key"))
-    assert await value(index, "key") is None
-    await write(setting("key", "afterwards"))
-    assert await value(index, "key") == "afterwards"
-
-
-async def test_one_that_fails_does_not_hurt_the_others(index: SqliteDatabase) -> None:
-    """A hundred at once share commits; every third raises, and is undone alone."""
-    jobs = [
-        index.write(failing(f"key-{n}") if n % 3 == 0 else setting(f"key-{n}", "whole"))
-        for n in range(100)
-    ]
-    outcomes = await asyncio.gather(*jobs, return_exceptions=True)
-    for number, outcome in enumerate(outcomes):
-        fails = number % 3 == 0
-        assert isinstance(outcome, OwnError) if fails else outcome is None
-        assert await value(index, f"key-{number}") == (None if fails else "whole")
-
-
-async def test_a_broken_statement_does_not_hurt_the_others(index: SqliteDatabase) -> None:
-    """What the engine refuses is a DatabaseError for the one, and the others are committed."""
-
-    async def broken(transaction: Transaction) -> None:
-        await replace_setting(transaction, "broken", value="half-made")
-        await transaction.execute("INSERT INTO no_such_table VALUES (1)", {})
-
-    jobs = [index.write(broken if n == 5 else setting(f"key-{n}", "whole")) for n in range(10)]
-    outcomes = await asyncio.gather(*jobs, return_exceptions=True)
-    assert [type(outcome) for outcome in outcomes if outcome is not None] == [DatabaseError]
-    assert isinstance(outcomes[5], DatabaseError)
-    assert await value(index, "broken") is None
-    assert [await value(index, f"key-{n}") for n in (0, 4, 6, 9)] == ["whole"] * 4
 
 
 async def test_foreign_keys_hold(index: SqliteDatabase) -> None:
