@@ -56,7 +56,7 @@ def _files() -> Iterator[Path]:
     """Everything that belongs to the project, without what tools leave behind."""
     for folder, below, names in os.walk(ROOT):
         below[:] = sorted(set(below) - IGNORED_FOLDERS)
-        for name in sorted(names):
+        for name in sorted(set(names) - IGNORED_FOLDERS):  # in a worktree of git .git is a file
             path = Path(folder, name)
             if not GENERATED.search(path.relative_to(ROOT).as_posix()) and not name.startswith(
                 (".coverage", ".venv")

@@ -25,6 +25,7 @@ from entrepot.app.rights import access_rules
 from entrepot.app.stores import (
     THREADS,
     index_address,
+    keeping_of,
     now,
     object_client,
     object_store,
@@ -194,7 +195,14 @@ class _Runtime:
             migrate_index(address)
             memory = MemoryStore()
             self._index = open_index(address, durable=False, committed=self.metrics.index_commit)
-            return Stores(self._index, memory, memory, now, self._trail(self._index))
+            return Stores(
+                self._index,
+                memory,
+                memory,
+                now,
+                self._trail(self._index),
+                keeping=keeping_of(self._config),
+            )
         self._index = open_index(
             index_address(self._config),
             durable=self._config.storage.durability == "full",
@@ -212,7 +220,14 @@ class _Runtime:
             store = object_store(self._config, self._objects, self._index, self._threads)
         else:
             store = open_filesystem(self._config, self._threads, self.metrics)
-        return Stores(self._index, store, store, now, self._trail(self._index))
+        return Stores(
+            self._index,
+            store,
+            store,
+            now,
+            self._trail(self._index),
+            keeping=keeping_of(self._config),
+        )
 
     def _trail(self, index: Database) -> Trail:
         return open_trail(self._config, index, metrics=self.metrics)

@@ -15,6 +15,7 @@ from entrepot.app.tokens import check_keys
 from entrepot.config import Config, ConfigError, Problem
 from entrepot.config.finding import Finding, ok
 from entrepot.config.finding import error as wrong
+from entrepot.core.keeping import Keeping
 from entrepot.db import Database, DatabaseError
 from entrepot.db.address import IndexAddress
 from entrepot.db.opening import open_index, try_index
@@ -237,3 +238,13 @@ def tree_of(config: Config, client: ObjectDriver | None, threads: ThreadPoolExec
     if client is not None:
         return ObjectTree(client, prefix=_object_options(config).prefix)
     return DirectoryTree(config.storage.root, threads=threads)
+
+
+def keeping_of(config: Config) -> Keeping:
+    """Return how long content that nothing needs any more is kept."""
+    collection, trash = config.lifecycle.collection, config.lifecycle.trash
+    return Keeping(
+        grace=round(collection.grace * 1_000_000),
+        trash=round(trash.window * 1_000_000),
+        untagged=collection.untagged,
+    )

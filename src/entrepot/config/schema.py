@@ -26,6 +26,7 @@ from entrepot.config.schema_foreign import (
 )
 from entrepot.config.schema_http import Http
 from entrepot.config.schema_ldap import Ldap
+from entrepot.config.schema_lifecycle import Lifecycle
 from entrepot.config.schema_openid import OpenIdProvider
 from entrepot.config.schema_storage import Filesystem, Storage
 from entrepot.config.schema_tokens import SillyAuth, TokenAuth, Tokens, Workload
@@ -295,6 +296,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     auth: Annotated[Auth, about("Who may use the registry.", names_choice=True)] = Auth()
     access: Annotated[Access, about("Who may do what.")] = Access()
     audit: Annotated[Audit, about("What is recorded of who did what.")] = Audit()
+    lifecycle: Annotated[Lifecycle, about("What is kept, and for how long.")] = Lifecycle()
     http: Annotated[Http, about("The HTTP server.")] = Http()
     health: Annotated[Health, about("Health checks.")] = Health()
     catalog: Annotated[Catalog, about("The catalog.")] = Catalog()

@@ -23,6 +23,7 @@ from sqlalchemy import (
 
 from entrepot.db.schema_accounts import add_accounts
 from entrepot.db.schema_audit import add_audit
+from entrepot.db.schema_lifecycle import add_lifecycle, before_a_tag
 from entrepot.db.schema_tokens import add_tokens
 
 metadata = MetaData(
@@ -112,6 +113,7 @@ blobs = Table(
     Column("size", BigInteger, nullable=False),
     Column("synced", Boolean(create_constraint=False), nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("quarantined_at", BigInteger),
     Index(
         "ix_blobs_unsynced",
         "digest",
@@ -200,6 +202,7 @@ tag_history = Table(
     Column("changed_at", BigInteger, nullable=False),
     Column("changed_by", Text),
     Index(None, "repository_id", "name", "changed_at"),
+    before_a_tag(),
 )
 
 upload_sessions = Table(
@@ -220,51 +223,6 @@ ended_uploads = Table(
     metadata,
     Column("upload", LargeBinary(16), primary_key=True),
     Column("ended_at", BigInteger, nullable=False),
-    sqlite_with_rowid=False,
-)
-
-# What the collector will look at ----------------------------------------------------------------
-
-leases = Table(
-    "leases",
-    metadata,
-    _in_repository(primary_key=True),
-    Column("digest", PackedDigest, primary_key=True),
-    Column("expires_at", BigInteger, nullable=False),
-    Index(None, "expires_at"),
-    Index(None, "digest"),
-    sqlite_with_rowid=False,
-)
-
-blob_reviews = Table(
-    "blob_reviews",
-    metadata,
-    Column("digest", PackedDigest, primary_key=True),
-    Column("review_after", BigInteger, nullable=False),
-    Column("reviews", Integer, nullable=False, server_default="0"),
-    Column("event", Text, nullable=False),
-    Index(None, "review_after"),
-    sqlite_with_rowid=False,
-)
-
-manifest_reviews = Table(
-    "manifest_reviews",
-    metadata,
-    _to_manifest("manifest_id", primary_key=True),
-    Column("review_after", BigInteger, nullable=False),
-    Column("reviews", Integer, nullable=False, server_default="0"),
-    Column("event", Text, nullable=False),
-    Index(None, "review_after"),
-    sqlite_with_rowid=False,
-)
-
-pull_statistics = Table(
-    "pull_statistics",
-    metadata,
-    _to_manifest("manifest_id", primary_key=True),
-    Column("tag", Text, primary_key=True),
-    Column("pulls", BigInteger, nullable=False),
-    Column("pulled_at", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
 
@@ -297,39 +255,6 @@ roles = Table(
     sqlite_with_rowid=False,
 )
 
-quotas = Table(
-    "quotas",
-    metadata,
-    Column(
-        "namespace_id",
-        BigId,
-        ForeignKey("namespaces.id", ondelete="CASCADE"),
-        primary_key=True,
-        autoincrement=False,
-    ),
-    Column("resource", Text, primary_key=True),
-    Column("soft", BigInteger),
-    Column("hard", BigInteger),
-    sqlite_with_rowid=False,
-)
-
-# One row per namespace and shard: pushes add to a shard of their own and never queue on one row.
-quota_usage = Table(
-    "quota_usage",
-    metadata,
-    Column(
-        "namespace_id",
-        BigId,
-        ForeignKey("namespaces.id", ondelete="CASCADE"),
-        primary_key=True,
-        autoincrement=False,
-    ),
-    Column("resource", Text, primary_key=True),
-    Column("shard", Integer, primary_key=True, autoincrement=False),
-    Column("used", BigInteger, nullable=False),
-    sqlite_with_rowid=False,
-)
-
 trust_metadata = Table(
     "trust_metadata",
     metadata,
@@ -346,6 +271,7 @@ trust_metadata = Table(
 add_accounts(metadata, big_id=BigId, name=Name)
 add_tokens(metadata)
 add_audit(metadata, big_id=BigId)
+add_lifecycle(metadata, big_id=BigId, name=Name)
 
 # What registry:2 left ----------------------------------------------------------------------------
 
@@ -421,22 +347,6 @@ replication_rules = Table(
     Column("tag_pattern", Text, nullable=False, server_default="**"),
     Column("created_at", BigInteger, nullable=False),
     Index(None, "namespace_id"),
-)
-
-jobs = Table(
-    "jobs",
-    metadata,
-    _id(),
-    Column("kind", Text, nullable=False),
-    Column("key", Text, nullable=False),
-    Column("payload", LargeBinary, nullable=False),
-    Column("run_after", BigInteger, nullable=False),
-    Column("attempts", Integer, nullable=False, server_default="0"),
-    Column("lease_owner", Text),
-    Column("lease_expires_at", BigInteger),
-    Column("last_error", Text),
-    UniqueConstraint("kind", "key"),
-    Index(None, "run_after"),
 )
 
 events = Table(

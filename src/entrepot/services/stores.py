@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from entrepot.core.keeping import USUAL, Keeping
 from entrepot.db import Database
 from entrepot.services.audit import Trail
 from entrepot.services.layout import Past
@@ -13,7 +14,7 @@ from entrepot.storage import BlobStore, UploadStore
 class Stores:
     """The index, the bytes and the clock. `now` gives microseconds since 1970-01-01 UTC; `trail`
     records what is done. `past` is what `registry:2` left and is not in the index yet, while that
-    is being taken over.
+    is being taken over. `keeping` says how long what nobody needs stays.
     """
 
     index: Database
@@ -22,3 +23,4 @@ class Stores:
     now: Callable[[], int]
     trail: Trail
     past: Past | None = None
+    keeping: Keeping = USUAL

@@ -1,0 +1,44 @@
+"""The `lifecycle` section: how long content that nothing needs any more is kept."""
+
+from typing import Annotated
+
+from msgspec import Struct
+
+from entrepot.config.about import Duration, about
+
+
+class Collection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Removing what nothing needs any more, all the time and beside everything else."""
+
+    enabled: Annotated[bool, about("Collect in the background.")] = True
+    grace: Annotated[
+        Duration,
+        about(
+            "How long something that may have lost its last user stays before it is looked at; "
+            "what a client was told exists stays for at least half of it.",
+            minimum=2,
+        ),
+    ] = 86_400.0
+    untagged: Annotated[
+        bool,
+        about(
+            "Collect manifests that lost their last tag, index or subject. Those that "
+            "`registry:2` left untagged stay until somebody asks for it."
+        ),
+    ] = True
+
+
+class Trash(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was deleted can be brought back for a while."""
+
+    window: Annotated[
+        Duration,
+        about("How long deleted tags, manifests and repositories can be restored.", minimum=0),
+    ] = 604_800.0
+
+
+class Lifecycle(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Content over its life."""
+
+    collection: Annotated[Collection, about("Removing what nothing needs.")] = Collection()
+    trash: Annotated[Trash, about("Undoing deletions.")] = Trash()

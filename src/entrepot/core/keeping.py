@@ -1,0 +1,24 @@
+"""How long content that nothing needs any more is kept before it goes."""
+
+from typing import Final
+
+from msgspec import Struct
+
+_DAY: Final = 24 * 3600 * 1_000_000
+
+
+class Keeping(Struct, frozen=True):
+    """Times in microseconds."""
+
+    grace: int = _DAY
+    """Between the moment when something may have lost its last user and the look at whether it has.
+    What a client was told exists stays for at least half of it."""
+
+    trash: int = 7 * _DAY
+    """For which a deleted tag or manifest can be restored."""
+
+    untagged: bool = True
+    """Whether manifests go that have no tag, no index and no subject any more."""
+
+
+USUAL: Final = Keeping()

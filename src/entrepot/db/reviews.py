@@ -1,0 +1,82 @@
+"""What may have lost its last user, and when it is looked at again.
+
+A review is only a reason to look: whether anything still needs the content is asked when it is due,
+in one place (`entrepot.services.collecting`). Every review is written in the transaction that may
+have taken a user away. One that is there already is put off, never brought forward.
+"""
+
+from typing import Literal
+
+from entrepot.core.digest import Digest
+from entrepot.db.engine import Transaction
+
+Event = Literal[
+    "tag.moved",
+    "tag.deleted",
+    "manifest.pushed",
+    "manifest.deleted",
+    "index.deleted",
+    "subject.deleted",
+    "blob.unlinked",
+    "blob.unused",
+    "trash.expired",
+    "hold.ended",
+]
+"""Why something is to be looked at."""
+
+_REVIEW_LINK = """
+    INSERT INTO link_reviews (repository_id, digest, review_after, event)
+    SELECT repository_id, digest, CAST(:after AS BIGINT), CAST(:event AS TEXT)
+    FROM repository_blobs WHERE repository_id = :repository AND digest = :digest
+    ON CONFLICT (repository_id, digest) DO UPDATE SET event = excluded.event, review_after =
+        CASE WHEN excluded.review_after > link_reviews.review_after
+        THEN excluded.review_after ELSE link_reviews.review_after END
+"""
+_REVIEW_LINKS_OF = """
+    INSERT INTO link_reviews (repository_id, digest, review_after, event)
+    SELECT repository_blobs.repository_id, repository_blobs.digest,
+           CAST(:after AS BIGINT), CAST(:event AS TEXT)
+    FROM manifests
+    JOIN manifest_blobs ON manifest_blobs.manifest_id = manifests.id
+    JOIN repository_blobs ON repository_blobs.repository_id = manifests.repository_id
+        AND repository_blobs.digest = manifest_blobs.digest
+    WHERE manifests.id = :manifest
+    ON CONFLICT (repository_id, digest) DO UPDATE SET event = excluded.event, review_after =
+        CASE WHEN excluded.review_after > link_reviews.review_after
+        THEN excluded.review_after ELSE link_reviews.review_after END
+"""
+_REVIEW_MANIFEST = """
+    INSERT INTO manifest_reviews (manifest_id, review_after, event)
+    VALUES (:manifest, :after, :event)
+    ON CONFLICT (manifest_id) DO UPDATE SET event = excluded.event, review_after =
+        CASE WHEN excluded.review_after > manifest_reviews.review_after
+        THEN excluded.review_after ELSE manifest_reviews.review_after END
+"""
+
+
+async def review_link(
+    transaction: Transaction, repository: int, digest: Digest, *, after: int, event: Event
+) -> None:
+    """Look after a time whether the repository still needs a blob that it links; nothing happens if
+    it links none.
+    """
+    values = {"repository": repository, "digest": digest.packed, "after": after, "event": event}
+    await transaction.execute(_REVIEW_LINK, values)
+
+
+async def review_links_of(
+    transaction: Transaction, manifest: int, *, after: int, event: Event
+) -> None:
+    """Look after a time whether its repository still needs the blobs of a manifest, which must not
+    have been deleted yet.
+    """
+    values = {"manifest": manifest, "after": after, "event": event}
+    await transaction.execute(_REVIEW_LINKS_OF, values)
+
+
+async def review_manifest(
+    transaction: Transaction, manifest: int, *, after: int, event: Event
+) -> None:
+    """Look after a time whether anything still needs a manifest."""
+    values = {"manifest": manifest, "after": after, "event": event}
+    await transaction.execute(_REVIEW_MANIFEST, values)
