@@ -87,6 +87,51 @@ def test_the_same_as_on_the_host(run: Run, registry: Registry, remote: list[str]
                 assert there.stderr == here.stderr == "there is no user nobody\n"
 
 
+def test_the_audit_log_as_on_the_host(run: Run, registry: Registry, remote: list[str]) -> None:
+    """Found, exported and verified over the API, with the same output and status."""
+    local = ["--config", str(registry.config_path)]
+    for name in ("one", "two", "three"):
+        assert run("namespace", "create", f"audited-{name}", *remote).returncode == 0
+    since = ("--action", "namespace", "--since", "1h")
+    for asked in (
+        ("audit", "search", *since),
+        ("audit", "search", *since, "--limit", "2", "-o", "json"),
+        ("audit", "search", "--action", "namespace.create", "--target", "audited-two"),
+        ("audit", "search", "--user", "admin", "--action", "user", "--outcome", "denied"),
+        ("audit", "search", "--before", "x"),
+        ("audit", "export", *since),
+        ("audit", "export", *since, "--format", "csv"),
+        ("audit", "verify", "--checkpoint", "7"),
+    ):
+        here, there = run(*asked, *local), run(*asked, *remote)
+        assert there.stdout == here.stdout, (asked, there.stderr)
+        assert (there.stderr, there.returncode) == (here.stderr, here.returncode)
+    page = run("audit", "search", *since, "--limit", "2", *remote)
+    mark = page.stderr.split()[-1]
+    rest = run("audit", "search", *since, "--before", mark, "-o", "json", *remote)
+    assert json.loads(rest.stdout)[0]["target"] == "audited-one"
+    verified = run("audit", "verify", "-o", "json", *remote)
+    assert verified.returncode == 0, verified.stderr
+    assert json.loads(verified.stdout)["problems"] == []
+    wrong = run("audit", "verify", "--checkpoint", f"99:{'0' * 64}", *remote)
+    assert (wrong.returncode, "truncated: checkpoint 99" in wrong.stderr) == (1, True)
+
+
+def test_an_export_to_a_file(
+    run: Run, registry: Registry, remote: list[str], tmp_path: Path
+) -> None:
+    """It is there when all of it is, and not before."""
+    file = tmp_path / "audit.csv"
+    wanted = ("audit", "export", "--format", "csv", "--file", str(file))
+    assert run(*wanted, *remote).returncode == 0
+    kept = file.read_bytes()
+    assert kept.startswith(b"writer,sequence,")
+    done = run(*wanted, "--url", registry.url, ENTREPOT_TOKEN="entr_pat_none")
+    assert (done.returncode, "doesn't know you" in done.stderr) == (1, True)
+    assert file.read_bytes() == kept
+    assert [path.name for path in tmp_path.glob("audit*")] == ["audit.csv"]
+
+
 def test_a_robot_from_first_to_last(run: Run, registry: Registry, remote: list[str]) -> None:
     def told(*words: str) -> Any:
         done = run(*words, *remote, "-o", "json")

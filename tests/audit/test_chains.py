@@ -76,7 +76,7 @@ class Log:
 
     async def records(self) -> list[Record]:
         found: list[Record] = []
-        for writer, _, _ in await list_audit_chains(self.index):
+        for writer in await list_audit_chains(self.index):
             found += await list_audit_chain(self.index, writer, after=0, limit=10_000)
         return found
 
@@ -421,9 +421,9 @@ async def test_searching(log: Log) -> None:
         for record in batch
     ]
     assert len(seen) == 7
-    pages, mark = [], None
+    pages, mark = [], ""
     while True:
-        page = await audit.search({}, since=0, until=EVER, before=mark, limit=2)
+        page = await audit.search({}, since=0, until=EVER, after=mark, limit=2)
         pages += [found.id for found in page.found]
         mark = page.rest
         if not mark:

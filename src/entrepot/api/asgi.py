@@ -215,10 +215,8 @@ async def _send(request: Request, response: Response, headers: Headers, send: Se
         "headers": response.headers + headers,
     }
     await send(start)
-    body = response.body
+    body = b"" if request.method == "HEAD" else response.body
     if isinstance(body, bytes):
-        if request.method == "HEAD":
-            body = b""
         await send({"type": "http.response.body", "body": body})
         return len(body)
     return await _stream(request, body, send)

@@ -2,9 +2,8 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,22 +34,12 @@ from entrepot.telemetry import Revealed
 
 if TYPE_CHECKING:
     from entrepot.identity.hashing import Argon2
-    from entrepot.services.checkpoints import Checkpoints
 
 _log = structlog.get_logger("entrepot.app")
 
 
-@dataclass(frozen=True, slots=True)
-class AccountServices(Administration):
-    """What can be done about accounts beside the server."""
-
-    audit: AuditLog
-    checkpoints: "Callable[[], Awaitable[Checkpoints]]"
-    """Gives what verifies the audit log."""
-
-
 @asynccontextmanager
-async def opened_accounts(config: Config) -> AsyncIterator[AccountServices]:
+async def opened_accounts(config: Config) -> AsyncIterator[Administration]:
     """The accounts of a registry, whether or not it runs.
 
     Raises:
@@ -68,20 +57,10 @@ async def opened_accounts(config: Config) -> AsyncIterator[AccountServices]:
     await asyncio.to_thread(migrate_index, address)
     index = open_index(address)
     try:
-        yield account_services(config, index)
+        access = Access(index, now=now, rules=access_rules(config))
+        yield administration(config, index, access=access, trail=open_trail(config, index))
     finally:
         await index.close()
-
-
-def account_services(config: Config, index: Database) -> AccountServices:
-    """Return what can be done about the accounts in an index, and who did it."""
-    access = Access(index, now=now, rules=access_rules(config))
-    accounts = administration(config, index, access=access, trail=open_trail(config, index))
-    return AccountServices(
-        **{field.name: getattr(accounts, field.name) for field in fields(accounts)},
-        audit=AuditLog(index),
-        checkpoints=partial(verifier, config, index),
-    )
 
 
 def administration(
@@ -98,6 +77,8 @@ def administration(
         namespaces=Namespaces(index, now=now, changed=changed, trail=trail),
         grants=Grants(index, now=now, changed=changed, trail=trail),
         access=access,
+        audit=AuditLog(index),
+        checkpoints=partial(verifier, config, index),
         configured=roles_of(config).identity,
         now=now,
     )

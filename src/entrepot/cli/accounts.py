@@ -16,7 +16,7 @@ import typer
 if TYPE_CHECKING:
     from msgspec import Struct
 
-    from entrepot.app import AccountServices
+    from entrepot.services.administration import Administration
 
 T = TypeVar("T")
 Row = Mapping[str, Any]
@@ -73,7 +73,7 @@ _TIME = re.compile(r"(\d{1,9})([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def run(config: Path | None, work: "Callable[[AccountServices], Awaitable[T]]") -> T:
+def run(config: Path | None, work: "Callable[[Administration], Awaitable[T]]") -> T:
     """Do `work` with the accounts of the registry that is configured; what goes wrong ends the
     program with its reason and status 1.
     """

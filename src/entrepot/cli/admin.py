@@ -7,7 +7,7 @@ import typer
 from entrepot.cli.accounts import ConfigOption, StdinOption, ask_password, caller, run
 
 if TYPE_CHECKING:
-    from entrepot.app import AccountServices
+    from entrepot.services.administration import Administration
 
 app = typer.Typer(name="admin", help="What is done on the host itself.", no_args_is_help=True)
 
@@ -30,7 +30,7 @@ def recover(
     """
     password = ask_password(stdin=password_stdin)
 
-    async def work(services: "AccountServices") -> None:
+    async def work(services: "Administration") -> None:
         await services.users.recover(name, password, by=caller())
         await services.lockouts.lift_all(by=caller())
 

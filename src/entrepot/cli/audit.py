@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple, TextIO
+from typing import Annotated, Any, BinaryIO
 
 import typer
 
@@ -17,17 +17,22 @@ from entrepot.cli.accounts import (
     OutputOption,
     Row,
     fail,
-    run,
+    row,
     show,
     show_one,
 )
-
-if TYPE_CHECKING:
-    from entrepot.app import AccountServices
-    from entrepot.services.auditing import Page
-    from entrepot.services.checkpoints import Report
+from entrepot.cli.registry import Place, TokenOption, UrlOption
 
 app = typer.Typer(name="audit", help="Who did what, and why they could.", no_args_is_help=True)
+
+
+class Ending(StrEnum):
+    """How something ended."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    DENIED = "denied"
+
 
 UserOption = Annotated[str | None, typer.Option("--user", help="Who did it.")]
 ActionOption = Annotated[
@@ -40,9 +45,7 @@ RepositoryOption = Annotated[
 NamespaceOption = Annotated[
     str | None, typer.Option("--namespace", help="In which namespace the repository lies.")
 ]
-OutcomeOption = Annotated[
-    str | None, typer.Option("--outcome", help="How it ended: success, failure or denied.")
-]
+OutcomeOption = Annotated[Ending | None, typer.Option("--outcome", help="How it ended.")]
 AddressOption = Annotated[str | None, typer.Option("--address", help="From which IP address.")]
 TargetOption = Annotated[
     str | None, typer.Option("--target", help="The account, namespace or role it was about.")
@@ -56,7 +59,6 @@ UntilOption = Annotated[
 ]
 
 _AGO = re.compile(r"(\d{1,9})([smhd])")
-_EVER = 2**62
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -84,39 +86,25 @@ def search(
     target: TargetOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Events on a page.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="Events on a page.")] = 50,
     before: Annotated[
         str | None, typer.Option("--before", metavar="MARK", help="Go on after an earlier page.")
     ] = None,
     config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
     output: OutputOption = Form.TEXT,
 ) -> None:
     """List events, the newest first."""
-    from entrepot.core.audit_forms import row
+    wanted = _wanted(user, action, repository, namespace, outcome, address, target, since, until)
 
-    wanted = _wanted(
-        user=user,
-        action=action,
-        repository=repository,
-        namespace=namespace,
-        outcome=outcome,
-        address=address,
-        target=target,
-    )
-    span = _span(since, until)
+    from entrepot.api.v1.audit import search_events
 
-    async def work(services: "AccountServices") -> "Page":
-        return await services.audit.search(
-            wanted, since=span.since, until=span.until, before=before, limit=limit
-        )
-
-    page = run(config, work)
-    if output is Form.JSON:
-        show([row(found.record) for found in page.found], output=output)
-    else:
-        show([_short(row(found.record)) for found in page.found], output=output)
-    if page.rest:
-        typer.echo(f"there are older ones: --before {page.rest}", err=True)
+    page = Place(config, url, token).do(search_events, **wanted, limit=limit, after=before or "")
+    events = [row(event) for event in page.items]
+    show(events if output is Form.JSON else [_short(event) for event in events], output=output)
+    if page.next:
+        typer.echo(f"there are older ones: --before {page.next}", err=True)
 
 
 @app.command()
@@ -139,35 +127,24 @@ def export(
         Path | None, typer.Option("--file", help="Where to, instead of standard output.")
     ] = None,
     config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
 ) -> None:
     """Write events, the newest first, for other programs."""
-    from entrepot.core.audit_forms import CSV_HEADER, csv_line, ecs_line
+    wanted = _wanted(user, action, repository, namespace, outcome, address, target, since, until)
 
-    wanted = _wanted(
-        user=user,
-        action=action,
-        repository=repository,
-        namespace=namespace,
-        outcome=outcome,
-        address=address,
-        target=target,
-    )
-    span = _span(since, until)
+    from entrepot.api.v1.audit import export_events
 
-    async def work(services: "AccountServices") -> int:
-        count = 0
-        with _opened(file) as out:
-            if form is ExportForm.CSV:
-                out.write(CSV_HEADER)
-            async for records in services.audit.every(wanted, since=span.since, until=span.until):
-                for record in records:
-                    csv = form is ExportForm.CSV
-                    out.write(csv_line(record) if csv else ecs_line(record).decode())
-                count += len(records)
-        return count
+    lines = 0
+    with _opened(file) as out:
 
-    count = run(config, work)
-    typer.echo(f"{count} events", err=True)
+        def take(piece: bytes) -> None:
+            nonlocal lines
+            out.write(piece)
+            lines += piece.count(b"\n")
+
+        Place(config, url, token).pour(export_events, take, **wanted, format=form.value)
+    typer.echo(f"{lines - (form is ExportForm.CSV)} events", err=True)
 
 
 @app.command()
@@ -189,92 +166,76 @@ def verify(
         ),
     ] = None,
     config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
     output: OutputOption = Form.TEXT,
 ) -> None:
     """Look at every event and checkpoint, and tell which were changed, removed or inserted.
 
     The status is 1 if any was.
     """
-    expected = _expected(checkpoint)
+    from entrepot.api.v1.audit import verify_events
 
-    async def work(services: "AccountServices") -> "Report":
-        checkpoints = await services.checkpoints()
-        return await checkpoints.verify(trusted=trust or (), expected=expected)
-
-    report = run(config, work)
-    problems = [str(problem) for problem in report.problems]
-    summary = {
-        "events": report.events,
-        "chains": report.chains,
-        "checkpoints": report.checkpoints,
-        "last_checkpoint": report.last,
-        "problems": problems if output is Form.JSON else len(problems),
-    }
-    show_one(summary, output=output)
-    if output is Form.TEXT:
-        for problem in problems:
+    place = Place(config, url, token)
+    report = place.do(verify_events, checkpoint=checkpoint or "", trust=trust or [])
+    told = row(report)
+    found = told.pop("found")
+    if output is Form.JSON:
+        show_one(told, output=output)
+    else:
+        show_one(told | {"problems": found}, output=output)
+        for problem in report.problems:
             typer.secho(problem, fg=typer.colors.RED, err=True)
-    if problems:
+        if found > len(report.problems):
+            typer.echo(f"and {found - len(report.problems)} more", err=True)
+    if found:
         raise typer.Exit(1)
 
 
-class _Span(NamedTuple):
-    since: int
-    until: int
-
-
 @contextmanager
-def _opened(file: Path | None) -> Iterator[TextIO]:
+def _opened(file: Path | None) -> Iterator[BinaryIO]:
+    """Open what is written to; a file is there when all of it is."""
     if file is None:
-        yield sys.stdout
+        yield sys.stdout.buffer
         return
+    partial = file.with_name(f"{file.name}.partial")
     try:
-        with file.open("w", encoding="utf-8") as out:
+        with partial.open("wb") as out:
             yield out
+        partial.replace(file)
     except OSError as error:
         fail(f"{file} can't be written: {error.strerror}")
+    finally:
+        partial.unlink(missing_ok=True)
 
 
-def _wanted(
-    *,
+def _wanted(  # noqa: PLR0917 - the options of a search
     user: str | None,
     action: str | None,
     repository: str | None,
     namespace: str | None,
-    outcome: str | None,
+    outcome: Ending | None,
     address: str | None,
     target: str | None,
-) -> dict[str, str]:
-    given = {
-        "actor": user,
-        "action": action,
-        "repository": repository,
-        "below": namespace,
-        "outcome": outcome,
-        "address": address,
-        "target": target,
+    since: str | None,
+    until: str | None,
+) -> dict[str, Any]:
+    """Return the query that the options of a search mean."""
+    return {
+        "user": user or "",
+        "action": action or "",
+        "repository": repository or "",
+        "namespace": namespace or "",
+        "outcome": outcome.value if outcome else None,
+        "address": address or "",
+        "target": target or "",
+        "since": _moment(since) if since else None,
+        "until": _moment(until) if until else None,
     }
-    return {column: value for column, value in given.items() if value}
 
 
-def _span(since: str | None, until: str | None) -> _Span:
-    return _Span(
-        _moment(since) if since else -_EVER,
-        _moment(until) if until else _EVER,
-    )
-
-
-def _expected(checkpoint: str | None) -> tuple[int, str] | None:
-    if checkpoint is None:
-        return None
-    number, _, digest = checkpoint.partition(":")
-    if not number.isdecimal() or not re.fullmatch(r"[0-9a-f]{64}", digest):
-        fail(f"{checkpoint!r} is not NUMBER:HASH")
-    return int(number), digest
-
-
-def _moment(text: str) -> int:
-    """Return the microseconds since 1970 of a time, or of so long ago."""
+def _moment(text: str) -> str:
+    """Return a time, or that of so long ago, as RFC 3339 writes it."""
     ago = _AGO.fullmatch(text)
     try:
         if ago:
@@ -282,7 +243,7 @@ def _moment(text: str) -> int:
         else:
             then = datetime.fromisoformat(text)
             then = then if then.tzinfo else then.replace(tzinfo=UTC)
-        return int(then.timestamp() * 1_000_000)
+        return then.isoformat()
     except (ValueError, OverflowError):
         fail(f"{text!r} is not a time: write 2026-01-31, 2026-01-31T12:00:00Z or 24h")
 

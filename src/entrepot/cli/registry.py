@@ -6,7 +6,8 @@ forms and their results are those of `/api/v1` in both cases.
 import json
 import os
 import subprocess
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 from urllib.parse import parse_qs, quote, urlsplit
@@ -19,9 +20,9 @@ from entrepot.core.errors import EntrepotError
 if TYPE_CHECKING:
     import httpx
 
-    from entrepot.api.v1.forms import Page
+    from entrepot.api.v1.forms import Page, Stream
     from entrepot.api.v1.operation import Call, Operation
-    from entrepot.app import AccountServices
+    from entrepot.services.administration import Administration
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -47,6 +48,8 @@ TokenOption = Annotated[
 ]
 
 _SECONDS = 30.0
+_PATIENCE = 600.0
+"""Seconds to wait for an answer: a long audit log takes its time to verify."""
 _MOST = 1000
 """Entries that are asked for at once."""
 
@@ -72,10 +75,34 @@ class Place(NamedTuple):
         if self.token is not None and "ENTREPOT_TOKEN" not in os.environ:
             fail("--token is for a registry at a --url; here nobody logs in")
 
-        async def work(services: "AccountServices") -> T:
+        async def work(services: "Administration") -> T:
             return await operation(_on_host(services), *args, **query)
 
         return run(self.config, work)
+
+    def pour(
+        self,
+        operation: "Callable[..., Awaitable[Stream]]",
+        take: Callable[[bytes], None],
+        **query: Any,
+    ) -> None:
+        """Carry out an operation whose result comes in pieces, and give each to `take`."""
+        if self.url is None:
+
+            async def work(services: "Administration") -> None:
+                async for piece in (await operation(_on_host(services), **query)).pieces:
+                    take(piece)
+
+            return run(self.config, work)
+        import httpx
+
+        try:
+            method, path, _ = _route_of(operation, ())
+            with self._asked(httpx, method, path, _words(query)) as answer:
+                for piece in answer.iter_bytes():
+                    take(piece)
+        except EntrepotError as error:
+            fail(str(error))
 
     def every(self, operation: "Callable[..., Awaitable[Page[T]]]", **query: Any) -> list[T]:
         """Return the entries of all pages."""
@@ -93,23 +120,13 @@ class Place(NamedTuple):
         import msgspec
 
         from entrepot.api.v1.forms import Page
-        from entrepot.api.v1.operation import Operation
-        from entrepot.api.v1.table import TABLE
 
-        for route in TABLE:
-            if isinstance(route.handler, Operation) and route.handler.function is operation:
-                path, method, handler = route.path, route.method, route.handler
-                break
-        else:
-            raise LookupError(operation)
-        for (name, _), value in zip(handler.fields, args, strict=False):
-            path = path.replace(f"{{{name}}}", quote(str(value), safe=""))
+        method, path, handler = _route_of(operation, args)
         body = msgspec.json.encode(args[-1]) if handler.body is not None else None
-        answer = self._send(httpx, method, path, _words(query), body)
-        if answer.status_code >= 300:
-            raise RemoteError(_reason(answer))
+        with self._asked(httpx, method, path, _words(query), body) as answer:
+            content = answer.read()
         try:
-            result = _decoded(handler, answer)
+            result = _decoded(handler, content)
         except msgspec.MsgspecError as error:
             raise RemoteError(f"{self.url} is another version of registry: {error}") from error
         if isinstance(result, Page) and result.next is not None:
@@ -118,9 +135,11 @@ class Place(NamedTuple):
         done: T = result
         return done
 
-    def _send(
-        self, client: Any, method: str, path: str, query: dict[str, Any], body: bytes | None
-    ) -> "httpx.Response":
+    @contextmanager
+    def _asked(
+        self, client: Any, method: str, path: str, query: dict[str, Any], body: bytes | None = None
+    ) -> "Iterator[httpx.Response]":
+        """Give the answer of the registry, whose body isn't read yet."""
         from entrepot.upstream.address import UpstreamAddress
 
         text = self.url or ""
@@ -131,22 +150,43 @@ class Place(NamedTuple):
             auth = client.BasicAuth(*_login(address.host, self.token))
         else:
             headers["authorization"] = f"Bearer {self.token}"
+        answer: httpx.Response
         try:
-            answer: httpx.Response = client.request(
+            with client.stream(
                 method,
                 address.url + path,
                 params=query,
                 content=body,
                 headers=headers,
                 auth=auth,
-                timeout=_SECONDS,
-            )
-        except (client.HTTPError, client.InvalidURL, OSError) as error:
+                timeout=client.Timeout(_SECONDS, read=_PATIENCE),
+            ) as answer:
+                if answer.status_code >= 300:
+                    answer.read()
+                    raise RemoteError(_reason(answer))
+                yield answer
+        except (client.HTTPError, client.InvalidURL) as error:
             raise RemoteError(f"{address.url} can't be asked: {error}") from error
-        return answer
 
 
-def _on_host(services: "AccountServices") -> "Call":
+def _route_of(
+    operation: Callable[..., Awaitable[Any]], args: tuple[Any, ...]
+) -> tuple[str, str, "Operation"]:
+    """Return the method and path of an operation, and what answers there."""
+    from entrepot.api.v1.operation import Operation
+    from entrepot.api.v1.table import TABLE
+
+    for route in TABLE:
+        handler = route.handler
+        if isinstance(handler, Operation) and handler.function is operation:
+            path = route.path
+            for (name, _), value in zip(handler.fields, args, strict=False):
+                path = path.replace(f"{{{name}}}", quote(str(value), safe=""))
+            return route.method, path, handler
+    raise LookupError(operation)
+
+
+def _on_host(services: "Administration") -> "Call":
     from entrepot.api.v1.operation import Call
     from entrepot.core.access import Identity
 
@@ -155,16 +195,18 @@ def _on_host(services: "AccountServices") -> "Call":
 
 def _words(query: dict[str, Any]) -> dict[str, Any]:
     """Return a query as it is written; what is empty is left out."""
-    words = {name: value for name, value in query.items() if value not in ("", [], False)}
+    from msgspec import to_builtins
+
+    words = {k: v for k, v in to_builtins(query).items() if v not in ("", [], False, None)}
     return {name: "true" if value is True else value for name, value in words.items()}
 
 
-def _decoded(operation: "Operation", answer: "httpx.Response") -> Any:
+def _decoded(operation: "Operation", content: bytes) -> Any:
     import msgspec
 
     if operation.result is type(None):
         return None
-    return msgspec.json.decode(answer.content, type=operation.result)
+    return msgspec.json.decode(content, type=operation.result)
 
 
 def _reason(answer: "httpx.Response") -> str:

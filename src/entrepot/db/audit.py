@@ -20,10 +20,17 @@ _ADD = f"""
 """  # noqa: S608 - constants
 _SEARCH: Final = f"""
     SELECT id, {_COLUMNS} FROM audit_events
-    WHERE occurred_at >= :since AND occurred_at < :until
-    AND (occurred_at < :last_at OR (occurred_at = :last_at AND id < :last_id))
+    WHERE occurred_at >= :since AND occurred_at <= :last_at
+    AND (occurred_at < :last_at OR id < :last_id)
 """  # noqa: S608
+_DOWN_TO: Final = " AND (occurred_at > :since OR id >= :end_id)"
 _NEWEST_FIRST: Final = " ORDER BY occurred_at DESC, id DESC LIMIT :limit"
+_FIND_MARK: Final = """
+    SELECT occurred_at, id FROM audit_events
+    WHERE occurred_at >= :since AND occurred_at <= :last_at
+    AND (occurred_at < :last_at OR id < :last_id)
+"""
+_AFTER_SOME: Final = " ORDER BY occurred_at DESC, id DESC LIMIT 1 OFFSET :skip"
 _CONDITIONS: Final = {
     "actor": " AND actor = :actor AND actor <> ''",
     "repository": " AND repository = :repository AND repository <> ''",
@@ -36,8 +43,15 @@ _CONDITIONS: Final = {
     "address": " AND address = :address",
     "target": " AND target = :target",
 }
+_INDEXED: Final = ("actor", "repository")
 _LIST_CHAINS = """
-    SELECT writer, MIN(sequence), MAX(sequence) FROM audit_events GROUP BY writer ORDER BY writer
+    WITH RECURSIVE chains(writer) AS (
+        SELECT MIN(writer) FROM audit_events
+        UNION ALL
+        SELECT (SELECT MIN(writer) FROM audit_events WHERE writer > chains.writer) FROM chains
+        WHERE chains.writer IS NOT NULL
+    )
+    SELECT writer FROM chains WHERE writer IS NOT NULL
 """
 _LIST_CHAIN = f"""
     SELECT {_COLUMNS} FROM audit_events
@@ -50,6 +64,10 @@ _LIST_HEADS = """
     ON audit_events.writer = heads.writer AND audit_events.sequence = heads.last
     ORDER BY audit_events.writer
 """
+
+
+Mark = tuple[int, int]
+"""The place of a record among all: its time and its id."""
 
 
 class Found(NamedTuple):
@@ -71,30 +89,45 @@ async def search_audit_events(
     reader: Reader,
     wanted: Mapping[str, str],
     *,
-    since: int,
-    until: int,
-    before: tuple[int, int],
+    before: Mark,
+    down_to: Mark,
     limit: int,
 ) -> list[Found]:
-    """Return at most `limit` records, the newest first, that are older than `before`, a time and an
-    id. `wanted` says what their columns must be; an `action` is one, or all of its kind, as `user`
-    is of `user.create`; `below` is a namespace.
+    """Return at most `limit` records, the newest first, that are older than `before` and not older
+    than `down_to`. `wanted` says what their columns must be; an `action` is one, or all of its
+    kind, as `user` is of `user.create`; `below` is a namespace.
     """
-    sql, values = _SEARCH, {"since": since, "until": until, "limit": limit}
-    given: dict[str, object] = {"last_at": before[0], "last_id": before[1], **values, **wanted}
-    for name in wanted:
-        sql += _CONDITIONS[name]
+    sql = _SEARCH + _DOWN_TO + "".join(_CONDITIONS[name] for name in wanted) + _NEWEST_FIRST
+    given = {**_given(wanted, before, down_to[0]), "end_id": down_to[1], "limit": limit}
+    rows = await reader.fetch_all(sql, given)
+    return [Found(row[0], _record(row[1:])) for row in rows]
+
+
+async def find_audit_mark(
+    reader: Reader, wanted: Mapping[str, str], *, before: Mark, since: int, skip: int
+) -> Mark | None:
+    """Return where a search has looked at `skip` records and one more, or None if there are no more
+    of them. Those that an index leaves out are not looked at.
+    """
+    named = {name: wanted[name] for name in _INDEXED if name in wanted}
+    sql = _FIND_MARK + "".join(_CONDITIONS[name] for name in named) + _AFTER_SOME
+    row = await reader.fetch_one(sql, {**_given(named, before, since), "skip": skip})
+    return None if row is None else (row[0], row[1])
+
+
+def _given(wanted: Mapping[str, str], before: Mark, since: int) -> dict[str, object]:
+    given: dict[str, object] = {**wanted, "since": since}
+    given |= {"last_at": before[0], "last_id": before[1]}
     if "action" in wanted:
         given |= {"action_from": f"{wanted['action']}.", "action_to": f"{wanted['action']}/"}
     if "below" in wanted:
         given |= {"below_from": f"{wanted['below']}/", "below_to": f"{wanted['below']}0"}
-    rows = await reader.fetch_all(sql + _NEWEST_FIRST, given)
-    return [Found(row[0], _record(row[1:])) for row in rows]
+    return given
 
 
-async def list_audit_chains(reader: Reader) -> list[tuple[int, int, int]]:
-    """Return every writer with the numbers of its first and last record."""
-    return [(row[0], row[1], row[2]) for row in await reader.fetch_all(_LIST_CHAINS, {})]
+async def list_audit_chains(reader: Reader) -> list[int]:
+    """Return every writer."""
+    return [row[0] for row in await reader.fetch_all(_LIST_CHAINS, {})]
 
 
 async def list_audit_chain(

@@ -1,8 +1,9 @@
-"""All that can be done about accounts and their rights, in one place."""
+"""All that can be done about accounts and their rights, and who did it, in one place."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -10,16 +11,22 @@ from entrepot.core.access import Identity
 from entrepot.core.accounts import LOCAL, ROBOT, ROBOT_PREFIX, AccountUnknownError
 from entrepot.services.access import Access
 from entrepot.services.accounts import Accounts
+from entrepot.services.auditing import AuditLog
 from entrepot.services.grants import Grants
 from entrepot.services.guarding import Lockouts
 from entrepot.services.namespaces import Namespaces
 from entrepot.services.robots import Robots, Tokens
 
+if TYPE_CHECKING:
+    from entrepot.services.checkpoints import Checkpoints
+
 
 @dataclass(frozen=True, slots=True)
 class Administration:
-    """What can be done about accounts and their rights. `now` gives microseconds since 1970;
-    `configured` says what the configuration makes of a name, such as one in an htpasswd file.
+    """What can be done about accounts and their rights, and who did it. `now` gives
+    microseconds since 1970; `checkpoints` what verifies the audit log, for which cryptography is
+    loaded then; `configured` says what the configuration makes of a name, such as one in an
+    htpasswd file.
     """
 
     users: Accounts
@@ -29,6 +36,8 @@ class Administration:
     namespaces: Namespaces
     grants: Grants
     access: Access
+    audit: AuditLog
+    checkpoints: "Callable[[], Awaitable[Checkpoints]]"
     configured: Callable[[str], Identity]
     now: Callable[[], int]
 

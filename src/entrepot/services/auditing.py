@@ -1,5 +1,7 @@
 """Reading the audit log: page by page, or all of it."""
 
+import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
 
@@ -7,13 +9,17 @@ from msgspec import Struct
 
 from entrepot.core.audit import Record
 from entrepot.core.errors import EntrepotError
-from entrepot.db.audit import Found, search_audit_events
+from entrepot.db.audit import Found, Mark, find_audit_mark, search_audit_events
 from entrepot.db.engine import Database
 
 _LAST: Final = (2**62, 2**62)
 """A mark after every event."""
 
-_BATCH: Final = 1000
+_FIRST_ID: Final = -(2**62)
+
+_SLICE: Final = 1000
+_FEW: Final = 50
+"""Events that are looked at and given in one go; other requests are answered in between."""
 
 
 class AuditError(EntrepotError):
@@ -39,7 +45,7 @@ class AuditLog:
         *,
         since: int,
         until: int,
-        before: str | None = None,
+        after: str = "",
         limit: int,
     ) -> Page:
         """Return a page of the events that are `wanted` (`search_audit_events`), from one time
@@ -48,15 +54,23 @@ class AuditLog:
         Raises:
             AuditError: that is no mark.
         """
-        mark = _LAST if before is None else _parse(before)
-        found = await search_audit_events(
-            self._index, wanted, since=since, until=until, before=mark, limit=limit + 1
-        )
-        rest = ""
-        if len(found) > limit:
-            found.pop()
-            rest = f"{found[-1].record.occurred_at}-{found[-1].id}"
-        return Page(found, rest)
+        mark = min(_parse(after) if after else _LAST, (until, _FIRST_ID))
+        oldest = (since, _FIRST_ID)
+        found: list[Found] = []
+        while len(found) <= limit:
+            end = await find_audit_mark(self._index, wanted, before=mark, since=since, skip=_SLICE)
+            rest = limit + 1 - len(found)
+            found += await search_audit_events(
+                self._index, wanted, before=mark, down_to=end or oldest, limit=rest
+            )
+            if end is None:
+                break
+            mark = end
+            await asyncio.sleep(0)
+        if len(found) <= limit:
+            return Page(found, "")
+        last = found[limit - 1]
+        return Page(found[:limit], f"{last.record.occurred_at}-{last.id}")
 
     async def every(
         self, wanted: Mapping[str, str], *, since: int, until: int
@@ -65,15 +79,29 @@ class AuditLog:
         page = Page((), "")
         while True:
             page = await self.search(
-                wanted, since=since, until=until, before=page.rest or None, limit=_BATCH
+                wanted, since=since, until=until, after=page.rest, limit=_SLICE
             )
-            yield [found.record for found in page.found]
+            for start in range(0, len(page.found), _FEW):
+                yield [found.record for found in page.found[start : start + _FEW]]
+                await asyncio.sleep(0)
             if not page.rest:
                 return
 
 
-def _parse(mark: str) -> tuple[int, int]:
+def parse_checkpoint(text: str) -> tuple[int, str]:
+    """Return the number and the hash of a checkpoint, written NUMBER:HASH.
+
+    Raises:
+        AuditError: it is not written so.
+    """
+    number, _, digest = text.partition(":")
+    if not re.fullmatch(r"[0-9]{1,18}", number) or not re.fullmatch(r"[0-9a-f]{64}", digest):
+        raise AuditError(f"{text[:128]!r} is not NUMBER:HASH")
+    return int(number), digest
+
+
+def _parse(mark: str) -> Mark:
     moment, _, number = mark.partition("-")
-    if not (moment.isdecimal() and number.isdecimal()) or max(len(moment), len(number)) > 18:
+    if not re.fullmatch(r"[0-9]{1,18}-[0-9]{1,18}", mark):
         raise AuditError(f"{mark[:64]!r} is not the mark of a page")
     return int(moment), int(number)

@@ -3,9 +3,10 @@
 Times are in UTC, to the second. Scopes are written `PATTERN:ACTION,ACTION`.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, ClassVar, Generic, Literal, TypeVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -43,6 +44,17 @@ class Page(Struct, Generic[T], frozen=True):
 
     items: list[T]
     next: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Something that is given in pieces, as it is made; `kind` is its media type."""
+
+    LINES: ClassVar = "application/x-ndjson"
+    CSV: ClassVar = "text/csv; charset=utf-8"
+
+    kind: str
+    pieces: AsyncIterator[bytes]
 
 
 # Namespaces -------------------------------------------------------------------------------------

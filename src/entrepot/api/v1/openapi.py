@@ -14,6 +14,7 @@ from msgspec import Struct
 from entrepot.api.context import Context
 from entrepot.api.http import Request, Response, json_response
 from entrepot.api.route import NAMES, Route
+from entrepot.api.v1.forms import Stream
 from entrepot.api.v1.operation import LARGEST, Operation
 
 _REFERENCE: Final = "#/components/schemas/{name}"
@@ -66,7 +67,7 @@ class Description:
         ]
         kinds: list[Any] = [Errors]
         for _, operation in operations:
-            kinds += [operation.result] * (operation.result is not type(None))
+            kinds += [operation.result] * (operation.result not in {type(None), Stream})
             kinds += [operation.body] * (operation.body is not None)
             kinds += [field.type for field in msgspec.structs.fields(operation.query)]
             kinds += [kind for _, kind in operation.fields]
@@ -81,7 +82,7 @@ class Description:
             "info": {
                 "title": "Entrepot",
                 "version": version("entrepot"),
-                "description": "Accounts, and who may do what, of a registry.",
+                "description": "Accounts of a registry, who may do what, and who did.",
             },
             "paths": paths,
             "components": {
@@ -100,6 +101,9 @@ def _operation(route: Route, operation: Operation, schemas: dict[str, Any]) -> d
     status = operation.status
     if operation.result is type(None):
         status = 204
+    elif operation.result is Stream:
+        text = {"schema": {"type": "string"}}
+        answer["content"] = {Stream.LINES: text, Stream.CSV: text}
     else:
         answer["content"] = {_JSON: {"schema": schemas[repr(operation.result)]}}
     wrong = {"content": {_JSON: {"schema": schemas[repr(Errors)]}}}

@@ -23,7 +23,7 @@ import msgspec
 
 from entrepot.api.context import Context
 from entrepot.api.http import Headers, Request, Response, empty_response, json_response
-from entrepot.api.v1.forms import Page
+from entrepot.api.v1.forms import Page, Stream
 from entrepot.core.access import Action, Identity
 from entrepot.core.accounts import AccountConflictError, AccountError, AccountUnknownError
 from entrepot.core.audit import Actor
@@ -41,6 +41,7 @@ from entrepot.core.errors import (
 from entrepot.core.patterns import PatternInvalidError
 from entrepot.core.roles import RoleInvalidError
 from entrepot.services.administration import Administration
+from entrepot.services.auditing import AuditError
 from entrepot.services.stores import Stores
 
 LARGEST: Final = 65_536
@@ -49,7 +50,7 @@ LARGEST: Final = 65_536
 _LONGEST_FIELD: Final = 512
 _MOST_ID: Final = 2**63 - 1
 _NEVER_KEPT: Final[Headers] = [(b"cache-control", b"no-store")]
-_INVALID: Final = (AccessError, AccountError, RoleInvalidError, PatternInvalidError)
+_INVALID: Final = (AccessError, AccountError, AuditError, RoleInvalidError, PatternInvalidError)
 _UNKNOWN: Final = (AccessUnknownError, AccountUnknownError)
 _CONFLICT: Final = (AccessConflictError, AccountConflictError)
 
@@ -163,6 +164,9 @@ class Operation:
             raise _told(error) from error
         if result is None:
             return empty_response(204, [*_NEVER_KEPT])
+        if isinstance(result, Stream):
+            kind = (b"content-type", result.kind.encode())
+            return Response(self.status, [kind, *_NEVER_KEPT], result.pieces)
         if isinstance(result, Page) and result.next is not None:
             query = {name: found[0] for name, found in request.query.items()}
             link = f"{request.path}?{urlencode(query | {'after': result.next})}"

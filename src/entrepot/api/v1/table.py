@@ -3,7 +3,7 @@
 from typing import Final
 
 from entrepot.api.route import Route
-from entrepot.api.v1 import access, namespaces, registry, robots, users
+from entrepot.api.v1 import access, audit, namespaces, registry, robots, users
 from entrepot.api.v1.needs import (
     above,
     in_body,
@@ -81,6 +81,9 @@ _OPERATIONS: Final = (
     _route("POST", "/robots/{robot}/rotate", Action.ROBOTS, robots.rotate_robot, of_robot, 201),
     _route("GET", "/robots/{robot}", Action.ROBOTS, robots.show_robot, of_robot),
     _route("DELETE", "/robots/{robot}", Action.ROBOTS, robots.revoke_robot, of_robot),
+    _route("GET", "/audit/events", Action.AUDIT, audit.search_events),
+    _route("GET", "/audit/export", Action.AUDIT, audit.export_events),
+    _route("GET", "/audit/verify", Action.AUDIT, audit.verify_events),
     _route("GET", "/locks", Action.ADMINISTER, users.list_locks),
     _route("DELETE", "/locks", Action.ADMINISTER, users.lift_locks),
     _route("DELETE", "/locks/{subject}", Action.ADMINISTER, users.lift_lock),
