@@ -20,5 +20,15 @@ class Keeping(Struct, frozen=True):
     untagged: bool = True
     """Whether manifests go that have no tag, no index and no subject any more."""
 
+    @property
+    def told(self) -> int:
+        """For how long at least something stays of which somebody was just told that it exists."""
+        return self.grace // 2
+
+    @property
+    def deleted(self) -> int:
+        """How long something stays whose user was deleted or replaced, which may be undone."""
+        return max(self.grace, self.trash)
+
 
 USUAL: Final = Keeping()

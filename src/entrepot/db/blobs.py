@@ -18,6 +18,14 @@ _FIND_SIZE = """
     JOIN blobs ON blobs.digest = repository_blobs.digest
     WHERE repositories.name = :name AND repository_blobs.digest = :digest
 """
+_FIND = """
+    SELECT blobs.size, link_reviews.review_after FROM repositories
+    JOIN repository_blobs ON repository_blobs.repository_id = repositories.id
+    JOIN blobs ON blobs.digest = repository_blobs.digest
+    LEFT JOIN link_reviews ON link_reviews.repository_id = repository_blobs.repository_id
+        AND link_reviews.digest = repository_blobs.digest
+    WHERE repositories.name = :name AND repository_blobs.digest = :digest
+"""
 _FIND_LINKED = """
     SELECT blobs.size, blobs.synced FROM repository_blobs
     JOIN blobs ON blobs.digest = repository_blobs.digest
@@ -41,7 +49,8 @@ _ADD = """
 """
 _LINK = """
     INSERT INTO repository_blobs (repository_id, digest, linked_at)
-    VALUES (:repository, :digest, :now)
+    SELECT CAST(:repository AS BIGINT), digest, CAST(:now AS BIGINT)
+    FROM blobs WHERE digest = :digest
     ON CONFLICT (repository_id, digest) DO UPDATE SET linked_at = excluded.linked_at
 """
 _UNLINK = "DELETE FROM repository_blobs WHERE repository_id = :repository AND digest = :digest"
@@ -65,10 +74,25 @@ class LinkedBlob(NamedTuple):
     synced: bool
 
 
+class FoundBlob(NamedTuple):
+    """A blob that is asked for: its bytes, and when it is looked at whether its repository still
+    needs it, if a look is due.
+    """
+
+    size: int
+    review_after: int | None
+
+
 async def find_blob_size(reader: Reader, name: RepositoryName, digest: Digest) -> int | None:
     """Return the bytes of a blob if the repository links it, else None."""
     row = await reader.fetch_one(_FIND_SIZE, {"name": name, "digest": digest.packed})
     return row[0] if row else None
+
+
+async def find_blob(reader: Reader, name: RepositoryName, digest: Digest) -> FoundBlob | None:
+    """Return a blob if the repository links it, else None."""
+    row = await reader.fetch_one(_FIND, {"name": name, "digest": digest.packed})
+    return FoundBlob(*row) if row else None
 
 
 async def find_linked_blob(reader: Reader, repository: int, digest: Digest) -> LinkedBlob | None:
@@ -90,26 +114,21 @@ async def list_linking(reader: Reader, digest: Digest, *, area: Area, most: int)
 
 
 async def add_blob(
-    transaction: Transaction,
-    repository: int,
-    digest: Digest,
-    *,
-    size: int,
-    synced: bool,
-    now: int,
+    transaction: Transaction, digest: Digest, *, size: int, synced: bool, now: int
 ) -> None:
     """Record a blob whose bytes were put into the store just now, complete and, if `synced`, known
-    to be durable, and link it to the repository.
+    to be durable. `entrepot.services.storing.is_safe` says whether that may be done.
     """
     values = {"digest": digest.packed, "size": size, "synced": synced, "now": now}
     await transaction.execute(_ADD, values)
-    await link_blob(transaction, repository, digest, now=now)
 
 
-async def link_blob(transaction: Transaction, repository: int, digest: Digest, *, now: int) -> None:
-    """Let the repository serve a blob that exists, and keep the blob for the grace period."""
+async def link_blob(transaction: Transaction, repository: int, digest: Digest, *, now: int) -> bool:
+    """Let the repository serve a blob, and keep the blob for the grace period; return whether the
+    blob exists.
+    """
     values = {"repository": repository, "digest": digest.packed, "now": now}
-    await transaction.execute(_LINK, values)
+    return await transaction.execute(_LINK, values) == 1
 
 
 async def unlink_blob(transaction: Transaction, repository: int, digest: Digest) -> bool:

@@ -6,6 +6,7 @@ from entrepot.core.digest import Digest
 from entrepot.core.manifest import Manifest
 from entrepot.core.names import Reference, RepositoryName, Tag
 from entrepot.db.engine import Reader, Transaction, required
+from entrepot.db.reviews import review_dependents
 
 _FIND_BY_TAG = """
     SELECT manifests.digest, manifests.media_type, manifests.payload FROM repositories
@@ -14,8 +15,10 @@ _FIND_BY_TAG = """
     WHERE repositories.name = :name
 """
 _FIND_BY_DIGEST = """
-    SELECT manifests.digest, manifests.media_type, manifests.payload FROM repositories
+    SELECT manifests.digest, manifests.media_type, manifests.payload, manifest_reviews.review_after
+    FROM repositories
     JOIN manifests ON manifests.repository_id = repositories.id AND manifests.digest = :reference
+    LEFT JOIN manifest_reviews ON manifest_reviews.manifest_id = manifests.id
     WHERE repositories.name = :name
 """
 _FIND_ID = "SELECT id FROM manifests WHERE repository_id = :repository AND digest = :digest"
@@ -56,11 +59,14 @@ _LIST_REFERRERS = """
 
 
 class StoredManifest(NamedTuple):
-    """A manifest as it was pushed."""
+    """A manifest as it was pushed, and when it is looked at whether anything still needs it, if it
+    was asked for by digest and a look is due.
+    """
 
     digest: Digest
     media_type: str
     payload: bytes
+    review_after: int | None = None
 
 
 class NewManifest(NamedTuple):
@@ -91,7 +97,7 @@ async def find_manifest(
         row = await reader.fetch_one(_FIND_BY_TAG, {"name": name, "reference": reference})
     else:
         row = await reader.fetch_one(_FIND_BY_DIGEST, {"name": name, "reference": reference.packed})
-    return StoredManifest(Digest.unpack(row[0]), row[1], row[2]) if row else None
+    return StoredManifest(Digest.unpack(row[0]), *row[1:]) if row else None
 
 
 async def find_manifest_id(reader: Reader, repository: int, digest: Digest) -> int | None:
@@ -133,8 +139,11 @@ async def add_manifest(
     return manifest
 
 
-async def delete_manifest(transaction: Transaction, manifest: int) -> None:
-    """Remove a manifest and its references. Its tags must have been removed before."""
+async def delete_manifest(transaction: Transaction, manifest: int, *, review_after: int) -> None:
+    """Remove a manifest and its references. Its tags must have been removed before. What it needed,
+    listed, or was the subject of, is looked at again `review_after`.
+    """
+    await review_dependents(transaction, manifest, after=review_after)
     await transaction.execute(_DELETE, {"manifest": manifest})
 
 

@@ -8,6 +8,7 @@ have taken a user away. One that is there already is put off, never brought forw
 from typing import Literal
 
 from entrepot.core.digest import Digest
+from entrepot.core.names import RepositoryName
 from entrepot.db.engine import Transaction
 
 Event = Literal[
@@ -24,15 +25,18 @@ Event = Literal[
 ]
 """Why something is to be looked at."""
 
-_REVIEW_LINK = """
-    INSERT INTO link_reviews (repository_id, digest, review_after, event)
-    SELECT repository_id, digest, CAST(:after AS BIGINT), CAST(:event AS TEXT)
-    FROM repository_blobs WHERE repository_id = :repository AND digest = :digest
+_OR_LATER_LINK = """
     ON CONFLICT (repository_id, digest) DO UPDATE SET event = excluded.event, review_after =
         CASE WHEN excluded.review_after > link_reviews.review_after
         THEN excluded.review_after ELSE link_reviews.review_after END
 """
-_REVIEW_LINKS_OF = """
+_REVIEW_LINK = f"""
+    INSERT INTO link_reviews (repository_id, digest, review_after, event)
+    SELECT repository_id, digest, CAST(:after AS BIGINT), CAST(:event AS TEXT)
+    FROM repository_blobs WHERE repository_id = :repository AND digest = :digest
+    {_OR_LATER_LINK}
+"""  # noqa: S608 - constants alone
+_REVIEW_LINKS_OF = f"""
     INSERT INTO link_reviews (repository_id, digest, review_after, event)
     SELECT repository_blobs.repository_id, repository_blobs.digest,
            CAST(:after AS BIGINT), CAST(:event AS TEXT)
@@ -41,16 +45,42 @@ _REVIEW_LINKS_OF = """
     JOIN repository_blobs ON repository_blobs.repository_id = manifests.repository_id
         AND repository_blobs.digest = manifest_blobs.digest
     WHERE manifests.id = :manifest
-    ON CONFLICT (repository_id, digest) DO UPDATE SET event = excluded.event, review_after =
-        CASE WHEN excluded.review_after > link_reviews.review_after
-        THEN excluded.review_after ELSE link_reviews.review_after END
-"""
-_REVIEW_MANIFEST = """
-    INSERT INTO manifest_reviews (manifest_id, review_after, event)
-    VALUES (:manifest, :after, :event)
+    {_OR_LATER_LINK}
+"""  # noqa: S608 - constants alone
+_OR_LATER_MANIFEST = """
     ON CONFLICT (manifest_id) DO UPDATE SET event = excluded.event, review_after =
         CASE WHEN excluded.review_after > manifest_reviews.review_after
         THEN excluded.review_after ELSE manifest_reviews.review_after END
+"""
+_REVIEW_MANIFEST = f"""
+    INSERT INTO manifest_reviews (manifest_id, review_after, event)
+    VALUES (:manifest, :after, :event) {_OR_LATER_MANIFEST}
+"""  # noqa: S608 - constants alone
+_REVIEW_CHILDREN = f"""
+    INSERT INTO manifest_reviews (manifest_id, review_after, event)
+    SELECT child_id, CAST(:after AS BIGINT), 'index.deleted'
+    FROM manifest_children WHERE parent_id = :manifest {_OR_LATER_MANIFEST}
+"""  # noqa: S608 - constants alone
+_REVIEW_REFERRERS = f"""
+    INSERT INTO manifest_reviews (manifest_id, review_after, event)
+    SELECT referrers.id, CAST(:after AS BIGINT), 'subject.deleted'
+    FROM manifests
+    JOIN manifests AS referrers ON referrers.repository_id = manifests.repository_id
+        AND referrers.subject = manifests.digest
+    WHERE manifests.id = :manifest {_OR_LATER_MANIFEST}
+"""  # noqa: S608 - constants alone
+_PUT_LINK_OFF = """
+    UPDATE link_reviews SET review_after = :after
+    WHERE repository_id = (SELECT id FROM repositories WHERE name = :name)
+      AND digest = :digest AND review_after < :after
+"""
+_PUT_MANIFEST_OFF = """
+    UPDATE manifest_reviews SET review_after = :after
+    WHERE manifest_id = (
+        SELECT manifests.id FROM repositories
+        JOIN manifests ON manifests.repository_id = repositories.id AND manifests.digest = :digest
+        WHERE repositories.name = :name
+    ) AND review_after < :after
 """
 
 
@@ -74,9 +104,34 @@ async def review_links_of(
     await transaction.execute(_REVIEW_LINKS_OF, values)
 
 
+async def review_dependents(transaction: Transaction, manifest: int, *, after: int) -> None:
+    """Look after a time whether anything still needs what a manifest needs and lists, and what it
+    is the subject of. It must not have been deleted yet.
+    """
+    await review_links_of(transaction, manifest, after=after, event="manifest.deleted")
+    await transaction.execute(_REVIEW_CHILDREN, {"manifest": manifest, "after": after})
+    await transaction.execute(_REVIEW_REFERRERS, {"manifest": manifest, "after": after})
+
+
 async def review_manifest(
     transaction: Transaction, manifest: int, *, after: int, event: Event
 ) -> None:
     """Look after a time whether anything still needs a manifest."""
     values = {"manifest": manifest, "after": after, "event": event}
     await transaction.execute(_REVIEW_MANIFEST, values)
+
+
+async def put_link_off(
+    transaction: Transaction, name: RepositoryName, digest: Digest, *, after: int
+) -> None:
+    """Put off the look at a repository's link to a blob, if one waits."""
+    values = {"name": name, "digest": digest.packed, "after": after}
+    await transaction.execute(_PUT_LINK_OFF, values)
+
+
+async def put_manifest_off(
+    transaction: Transaction, name: RepositoryName, digest: Digest, *, after: int
+) -> None:
+    """Put off the look at a manifest, if one waits."""
+    values = {"name": name, "digest": digest.packed, "after": after}
+    await transaction.execute(_PUT_MANIFEST_OFF, values)

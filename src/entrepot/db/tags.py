@@ -5,6 +5,7 @@ from typing import Final
 from entrepot.core.digest import Digest
 from entrepot.core.names import RepositoryName, Tag
 from entrepot.db.engine import Reader, Transaction, up_to_nul
+from entrepot.db.reviews import review_manifest
 
 _ALL: Final = 2**63 - 1
 """A limit for all of them, which both engines take."""
@@ -40,9 +41,11 @@ async def set_tag(
     manifest: tuple[int, Digest],
     actor: str | None,
     now: int,
+    review_after: int,
 ) -> Digest | None:
     """Point a tag at a manifest, given as id and digest, remember where it pointed before, and
-    return that, None if that was nowhere or there.
+    return that, None if that was nowhere or there. What it pointed at is looked at again
+    `review_after`.
     """
     new_id, digest = manifest
     values = {"repository": repository, "tag": tag}
@@ -52,13 +55,24 @@ async def set_tag(
     await transaction.execute(_SET, values | {"manifest": new_id, "now": now})
     change = {"digest": digest.packed, "previous": row[1] if row else None}
     await transaction.execute(_REMEMBER, values | change | {"now": now, "actor": actor})
-    return Digest.unpack(row[1]) if row else None
+    if row is None:
+        return None
+    await review_manifest(transaction, row[0], after=review_after, event="tag.moved")
+    return Digest.unpack(row[1])
 
 
 async def delete_tag(
-    transaction: Transaction, repository: int, tag: Tag, *, actor: str | None, now: int
+    transaction: Transaction,
+    repository: int,
+    tag: Tag,
+    *,
+    actor: str | None,
+    now: int,
+    review_after: int,
 ) -> bool:
-    """Remove a tag, remember where it pointed, and return whether there was one."""
+    """Remove a tag, remember where it pointed, and return whether there was one. What it pointed at
+    is looked at again `review_after`.
+    """
     values = {"repository": repository, "tag": tag}
     row = await transaction.fetch_one(_FIND, values)
     if row is None:
@@ -66,6 +80,7 @@ async def delete_tag(
     await transaction.execute(_DELETE, values)
     change = {"digest": None, "previous": row[1], "now": now, "actor": actor}
     await transaction.execute(_REMEMBER, values | change)
+    await review_manifest(transaction, row[0], after=review_after, event="tag.deleted")
     return True
 
 

@@ -29,6 +29,7 @@ async def delete_reference(
     """
     await take_over(stores, name, reference)
     now = stores.now()
+    after = now + stores.keeping.deleted
     unknown = ManifestUnknownError({"name": name, "reference": reference})
 
     async def work(transaction: Transaction, notes: Notes) -> None:
@@ -37,7 +38,7 @@ async def delete_reference(
             raise unknown
         if isinstance(reference, Tag):
             if not await tag_queries.delete_tag(
-                transaction, repository, reference, actor=by.name, now=now
+                transaction, repository, reference, actor=by.name, now=now, review_after=after
             ):
                 raise unknown
             notes.add(event("tag.delete", repository=name, tag=reference))
@@ -52,8 +53,10 @@ async def delete_reference(
             )
         tags = await tag_queries.list_tags_of(transaction, manifest)
         for tag in tags:
-            await tag_queries.delete_tag(transaction, repository, tag, actor=by.name, now=now)
-        await delete_manifest(transaction, manifest)
+            await tag_queries.delete_tag(
+                transaction, repository, tag, actor=by.name, now=now, review_after=after
+            )
+        await delete_manifest(transaction, manifest, review_after=after)
         await remember_deletion(transaction, repository, reference)
         notes.add(event("manifest.delete", repository=name, digest=reference, tags=tags or None))
 

@@ -1,14 +1,28 @@
-"""Reading manifests and blobs (distribution-spec 1.1.1, "Pull")."""
+"""Reading manifests and blobs (distribution-spec 1.1.1, "Pull").
+
+What is about to be collected, and is asked for by its digest, stays for another grace period
+(docs/collection.md).
+"""
+
+from typing import TypeVar
+
+import structlog
 
 from entrepot.core.digest import Digest
 from entrepot.core.errors import BlobUnknownError, ManifestUnknownError
 from entrepot.core.manifest import DOCKER_LIST, accepts, docker_child
 from entrepot.core.names import Reference, RepositoryName, Tag
-from entrepot.db.blobs import find_blob_size
+from entrepot.db import DatabaseError, Transaction
+from entrepot.db.blobs import FoundBlob, find_blob
 from entrepot.db.manifests import StoredManifest, find_manifest
+from entrepot.db.reviews import put_link_off, put_manifest_off
 from entrepot.services.stores import Stores
 from entrepot.services.takeover import take_over, take_over_blob
 from entrepot.storage import BlobReader, StorageError
+
+T = TypeVar("T")
+
+_log = structlog.get_logger("entrepot.pull")
 
 
 async def resolve(
@@ -25,6 +39,8 @@ async def resolve(
     found = await find_manifest(stores.index, name, reference)
     if found is None and await take_over(stores, name, reference):
         found = await find_manifest(stores.index, name, reference)
+    if found is not None and _is_due(stores, found.review_after):
+        found = await _keep_manifest(stores, name, found)
     if found is None:
         raise ManifestUnknownError({"name": name, "reference": reference})
     if found.media_type == DOCKER_LIST and isinstance(reference, Tag):
@@ -44,12 +60,14 @@ async def _for_docker(
 
 async def blob_size(stores: Stores, name: RepositoryName, digest: Digest) -> int:
     """Return the bytes of a blob that the repository links, or raise `BlobUnknownError`."""
-    size = await find_blob_size(stores.index, name, digest)
-    if size is None and await take_over_blob(stores, name, digest):
-        size = await find_blob_size(stores.index, name, digest)
-    if size is None:
+    found = await find_blob(stores.index, name, digest)
+    if found is None and await take_over_blob(stores, name, digest):
+        found = await find_blob(stores.index, name, digest)
+    if found is not None and _is_due(stores, found.review_after):
+        found = await _keep_blob(stores, name, digest, found)
+    if found is None:
         raise BlobUnknownError({"digest": digest})
-    return size
+    return found.size
 
 
 async def open_blob(stores: Stores, name: RepositoryName, digest: Digest) -> BlobReader:
@@ -67,3 +85,51 @@ async def open_blob(stores: Stores, name: RepositoryName, digest: Digest) -> Blo
         reader.close()
         raise StorageError(f"blob {digest} has {reader.size} bytes in the store instead of {size}")
     return reader
+
+
+# What somebody is told exists stays for a while -------------------------------------------------
+
+
+def _is_due(stores: Stores, review_after: int | None) -> bool:
+    """Whether something may be gone before it has stayed as long as somebody may rely on."""
+    return review_after is not None and review_after < stores.now() + stores.keeping.told
+
+
+async def _keep_manifest(
+    stores: Stores, name: RepositoryName, found: StoredManifest
+) -> StoredManifest | None:
+    """Put off the look at a manifest that is about to be given to somebody; return the manifest,
+    None if it is gone meanwhile.
+    """
+    after = stores.now() + stores.keeping.grace
+
+    async def work(transaction: Transaction) -> StoredManifest | None:
+        await put_manifest_off(transaction, name, found.digest, after=after)
+        return await find_manifest(transaction, name, found.digest)
+
+    try:
+        return await stores.index.write_lazily(work)
+    except DatabaseError as error:
+        return _as_it_is(found, error)
+
+
+async def _keep_blob(
+    stores: Stores, name: RepositoryName, digest: Digest, found: FoundBlob
+) -> FoundBlob | None:
+    """The same with a blob."""
+    after = stores.now() + stores.keeping.grace
+
+    async def work(transaction: Transaction) -> FoundBlob | None:
+        await put_link_off(transaction, name, digest, after=after)
+        return await find_blob(transaction, name, digest)
+
+    try:
+        return await stores.index.write_lazily(work)
+    except DatabaseError as error:
+        return _as_it_is(found, error)
+
+
+def _as_it_is(found: T, error: DatabaseError) -> T:
+    """Answer all the same: while the index can't be written nothing is collected either."""
+    _log.error("what is pulled could not be kept from being collected", error=str(error))
+    return found

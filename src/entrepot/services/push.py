@@ -15,6 +15,7 @@ from entrepot.db import Reader, Transaction
 from entrepot.db.blobs import find_linked_blob, mark_synced
 from entrepot.db.manifests import NewManifest, add_manifest, find_manifest_id
 from entrepot.db.repositories import ensure_repository, find_repository
+from entrepot.db.reviews import review_manifest
 from entrepot.db.tags import set_tag
 from entrepot.services.audit import Notes
 from entrepot.services.stores import Stores
@@ -97,7 +98,7 @@ async def put_manifest(
     annotations = msgspec.json.encode(manifest.annotations) if manifest.annotations else None
     new = NewManifest(digest, manifest, annotations, pushed.payload, pushed.actor.name)
     tags = (pushed.reference,) if isinstance(pushed.reference, Tag) else pushed.tags
-    now = stores.now()
+    now, keeping = stores.now(), stores.keeping
 
     # First what takes time and needs no lock, then the transaction, which looks again.
     for tag in tags:
@@ -114,10 +115,19 @@ async def put_manifest(
         for tag in tags:
             target = (stored, digest)
             previous = await set_tag(
-                transaction, repository, tag, manifest=target, actor=pushed.actor.name, now=now
+                transaction,
+                repository,
+                tag,
+                manifest=target,
+                actor=pushed.actor.name,
+                now=now,
+                review_after=now + keeping.deleted,
             )
             if previous is not None:
                 notes.add(_moved(pushed.name, tag, digest, previous))
+        if not tags:
+            after = now + keeping.grace
+            await review_manifest(transaction, stored, after=after, event="manifest.pushed")
 
     await stores.trail.write(work, by=pushed.actor)
     return digest, manifest

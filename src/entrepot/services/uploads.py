@@ -7,7 +7,7 @@ without reading: in this process by a running hash, elsewhere from the signed st
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -21,18 +21,21 @@ from entrepot.core.errors import (
     DigestInvalidError,
     RangeInvalidError,
     SizeInvalidError,
+    UnavailableError,
 )
 from entrepot.core.names import RepositoryName
 from entrepot.core.ranges import ByteRange
 from entrepot.core.upload_state import UploadState, sign, verify
 from entrepot.db import Transaction
 from entrepot.db.blobs import add_blob, find_blob_size, is_linked_anywhere, link_blob
+from entrepot.db.doomed import find_blob_state
 from entrepot.db.repositories import ensure_repository
 from entrepot.db.uploads import end_upload, has_ended
 from entrepot.services.audit import Notes
 from entrepot.services.stores import Stores
+from entrepot.services.storing import PAUSES, Received, is_safe, store_blob
 from entrepot.services.takeover import take_over_blob
-from entrepot.storage import StorageError, UploadBusyError, UploadWriter
+from entrepot.storage import BlobStore, StorageError, UploadBusyError, UploadWriter
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -84,10 +87,13 @@ class RunningHashes:
 
 
 class Uploads:
-    """The uploads of one registry. `key` signs their states."""
+    """The uploads of one registry. `key` signs their states; `pauses` are between two looks at a
+    blob that is being deleted.
+    """
 
-    def __init__(self, stores: Stores, *, key: bytes) -> None:
+    def __init__(self, stores: Stores, *, key: bytes, pauses: Sequence[float] = PAUSES) -> None:
         self._stores = stores
+        self._pauses = pauses
         self._key = key
         self._hashes = RunningHashes()
 
@@ -155,6 +161,8 @@ class Uploads:
             DigestInvalidError: the content has another digest; the upload is gone.
             RangeInvalidError, SizeInvalidError: as `append`; the upload is as it was.
             StorageError: the store failed; the upload is as it was.
+            UnavailableError: that very blob is being removed (503); the upload is as it was, or
+                gone if that began in the last moment.
         """
         part.check()
         if state.offset == 0 and part.length is not None and part.length <= SMALL:
@@ -257,7 +265,7 @@ class Uploads:
         try:
             state = await self._receive(writer, state, part)
             await self._publish(writer, state, digest, by)
-        except StorageError:
+        except (StorageError, UnavailableError):
             with suppress(StorageError):
                 await writer.rollback()
             raise
@@ -273,12 +281,8 @@ class Uploads:
             await writer.discard()
             await self._end(state)
             raise DigestInvalidError({"digest": digest, "content": actual})
-        if await self._has(digest, size=writer.size):
-            await writer.discard()
-            await self._record(state, digest, stored=None, by=by)
-        else:
-            await writer.publish(digest)
-            await self._record(state, digest, stored=writer.size, by=by)
+        received = _Upload(writer, digest, self._stores.blobs)
+        await self._store(state, digest, writer.size, received, by)
 
     async def _finish_small(
         self, state: UploadState, data: bytes, digest: Digest, by: Actor
@@ -287,39 +291,40 @@ class Uploads:
         if actual != digest:
             await self._end(state)
             raise DigestInvalidError({"digest": digest, "content": actual})
-        if await self._has(digest, size=len(data)):
-            await self._record(state, digest, stored=None, by=by)
-        else:
-            await self._stores.blobs.put(digest, data)
-            await self._record(state, digest, stored=len(data), by=by)
+        received = _Small(data, digest, self._stores.blobs)
+        await self._store(state, digest, len(data), received, by)
 
-    async def _has(self, digest: Digest, *, size: int) -> bool:
-        """Whether the blob is known and its bytes are there, so that they need not be stored.
+    async def _store(
+        self, state: UploadState, digest: Digest, size: int, received: Received, by: Actor
+    ) -> None:
+        async def record(stored: int | None, seen: int | None) -> bool:
+            return await self._record(state, digest, stored=stored, seen=seen, by=by)
 
-        The index is asked first: for a new blob the store need not be.
-        """
-        if not await is_linked_anywhere(self._stores.index, digest):
-            return False
-        return await self._stores.blobs.size(digest) == size
+        await store_blob(
+            self._stores, digest, size, received=received, record=record, pauses=self._pauses
+        )
 
     async def _record(
-        self, state: UploadState, digest: Digest, *, stored: int | None, by: Actor
-    ) -> None:
-        """Link the blob to the repository; `stored` is its size if its bytes are new."""
+        self, state: UploadState, digest: Digest, *, stored: int | None, seen: int | None, by: Actor
+    ) -> bool:
+        """Link the blob to the repository, as `storing.Record`."""
         now, synced = self._stores.now(), self._stores.blobs.durable_at_once
 
-        async def work(transaction: Transaction, notes: Notes) -> None:
+        async def work(transaction: Transaction, notes: Notes) -> bool:
             name = RepositoryName(state.name)
+            if stored is not None:
+                if not is_safe(await find_blob_state(transaction, digest), seen=seen):
+                    return False
+                await add_blob(transaction, digest, size=stored, synced=synced, now=now)
             repository = await ensure_repository(transaction, name, now=now)
-            if stored is None:
-                await link_blob(transaction, repository, digest, now=now)
-            else:
-                await add_blob(transaction, repository, digest, size=stored, synced=synced, now=now)
+            if not await link_blob(transaction, repository, digest, now=now):
+                return False
             await end_upload(transaction, state.upload, now=now)
             if self._stores.trail.blobs:
                 notes.add(event("blob.push", repository=name, digest=digest, size=stored))
+            return True
 
-        await self._stores.trail.write_lazily(work, by=by)
+        return await self._stores.trail.write_lazily(work, by=by)
 
     async def _end(self, state: UploadState) -> None:
         now = self._stores.now()
@@ -328,6 +333,45 @@ class Uploads:
             await end_upload(transaction, state.upload, now=now)
 
         await self._stores.index.write_lazily(work)
+
+
+class _Small:
+    """Bytes that are held in memory, as `storing.Received`."""
+
+    def __init__(self, data: bytes, digest: Digest, blobs: BlobStore) -> None:
+        self._data = data
+        self._digest = digest
+        self._blobs = blobs
+
+    async def put(self) -> bool:
+        await self._blobs.put(self._digest, self._data)
+        return True
+
+    async def drop(self) -> None:
+        """They go with the request."""
+
+
+class _Upload:
+    """What an upload holds, as `storing.Received`: it moves to become the blob."""
+
+    def __init__(self, writer: UploadWriter, digest: Digest, blobs: BlobStore) -> None:
+        self._writer = writer
+        self._digest = digest
+        self._blobs = blobs
+        self._size = writer.size
+        self._moved = False
+
+    async def put(self) -> bool:
+        if self._moved:
+            return await self._blobs.size(self._digest) == self._size
+        await self._writer.publish(self._digest)
+        self._moved = True
+        return True
+
+    async def drop(self) -> None:
+        if not self._moved:
+            with suppress(StorageError):  # the upload has ended, and what it left is purged
+                await self._writer.discard()
 
 
 def held_range(size: int) -> str:

@@ -256,6 +256,8 @@ async def test_names_are_in_the_order_of_their_bytes(database: Database) -> None
 async def test_what_a_tag_never_was_is_not_there(database: Database) -> None:
     async def work(transaction: Transaction) -> bool:
         repository = await ensure_repository(transaction, RepositoryName("r"), now=1)
-        return await delete_tag(transaction, repository, Tag("no"), actor=None, now=2)
+        return await delete_tag(
+            transaction, repository, Tag("no"), actor=None, now=2, review_after=2
+        )
 
     assert await database.write(work) is False

@@ -1,0 +1,94 @@
+"""Making a blob of bytes that were received and checked.
+
+The collector may be deleting the object of that very digest (docs/collection.md, "A blob goes").
+So bytes that are not needed because the blob exists are given up only after its row is known to
+stay, and a row is written only for an object that nobody deletes any more.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Final, Protocol
+
+from entrepot.core.digest import Digest
+from entrepot.core.errors import UnavailableError
+from entrepot.db.doomed import BlobState, find_blob_state
+from entrepot.services.stores import Stores
+
+PAUSES: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
+"""Seconds between two looks at a blob whose object is being deleted."""
+
+GRAVESTONE: Final = 3600 * 1_000_000
+"""Microseconds for which it is known that an object was deleted."""
+
+_CURRENT: Final = GRAVESTONE // 4
+"""Microseconds for which an upload relies on what it has asked."""
+
+
+class Received(Protocol):
+    """The bytes of a blob, complete and checked."""
+
+    async def put(self) -> bool:
+        """Bring the bytes to where the blob's object belongs; return whether they are there. They
+        can't be brought a second time where they moved the first time.
+        """
+
+    async def drop(self) -> None:
+        """Give up the bytes: the blob exists."""
+
+
+Record = Callable[[int | None, int | None], Awaitable[bool]]
+"""Links the blob to its repository: `stored` is its size if its bytes are new and it needs a row,
+`seen` when its object was last deleted as far as was known before they were put. Returns whether
+that could be done: the blob exists, or nobody deletes its object and nobody did since then."""
+
+
+async def store_blob(
+    stores: Stores,
+    digest: Digest,
+    size: int,
+    *,
+    received: Received,
+    record: Record,
+    pauses: Sequence[float] = PAUSES,
+) -> None:
+    """Make a blob of what was received, or link the one that there is.
+
+    Raises:
+        UnavailableError: the blob's object is being deleted; nothing is changed.
+        StorageError: the store failed.
+    """
+    waits = iter(pauses)
+    while True:
+        asked_at = stores.now()
+        known = await find_blob_state(stores.index, digest)
+        if known.doomed:
+            await asyncio.sleep(_next(waits, digest))
+            continue
+        if known.size == size and await stores.blobs.size(digest) == size:
+            if await record(None, known.deleted_at):
+                await received.drop()
+                return
+        elif not await received.put():
+            raise _unavailable(digest)
+        elif stores.now() - asked_at < _CURRENT and await record(size, known.deleted_at):
+            return
+        _next(waits, digest)  # it changed meanwhile: look again, but not for ever
+
+
+def is_safe(state: BlobState, *, seen: int | None) -> bool:
+    """Whether a row may be written for an object that was put after its last deletion was `seen`:
+    asked in the transaction that writes it.
+    """
+    return state.deleted_at is None or state.deleted_at == seen != 0
+
+
+def _next(waits: Iterator[float], digest: Digest) -> float:
+    pause = next(waits, None)
+    if pause is None:
+        raise _unavailable(digest)
+    return pause
+
+
+def _unavailable(digest: Digest) -> UnavailableError:
+    reason = "this blob is being removed because nothing needed it; send it again in a moment"
+    return UnavailableError({"digest": digest, "reason": reason}, retry_after=1)
