@@ -15,6 +15,7 @@ from entrepot.core.roles import BUILT_IN
 from tests.access.worlds import ROOT, Estate, Open, made
 from tests.unit.api.conftest import Answer
 from tests.unit.identity.credentials import basic
+from tests.wire.images import image
 
 ROUTES = [route for route in TABLE if route.action is not Action.PROBE]
 ROLES = ("reader", "developer", "operator", "admin")
@@ -72,7 +73,9 @@ async def furnished(registry: Estate) -> dict[str, str]:
     await told(registry, ROOT, "POST", "/robots", body=robot)
     await told(registry, ROOT, "POST", "/roles", body={"name": "unused", "actions": ["pull"]})
     (grant,) = await registry.give(made("team/sub", "user:ada", "reader"))
+    assert (await registry.push("team/sub/app", image("app"), tag="latest")).status == 201
     return {
+        "{repository}": "team/sub/app",
         "{namespace}": "team/sub",
         "{robot}": "robot$team/sub+ci",
         "{grant}": str(grant),
@@ -92,7 +95,8 @@ def expected(route: Route, role: str) -> set[int]:
     if role == ROOT:
         return {200, 201, 204} | ({404} if "{subject}" in route.path else set())
     if role == "none":
-        hidden = "{namespace}" in route.path or "{robot}" in route.path or "{grant}" in route.path
+        fields = ("{namespace}", "{repository}", "{robot}", "{grant}")
+        hidden = any(field in route.path for field in fields)
         inside = route.path in QUERIES or (route.method, route.path) in {
             ("POST", "/api/v1/namespaces"),
             ("POST", "/api/v1/grants"),

@@ -26,7 +26,8 @@ async def get_manifest(context: Context, request: Request, name: str, reference:
     except TagInvalidError:
         raise ManifestUnknownError({"name": name, "reference": reference[:256]}) from None
     accept = request.header(b"accept")
-    found = await pull.resolve(context.stores, repository, wanted, accept=accept)
+    pulls = int(request.method == "GET")
+    found = await pull.resolve(context.stores, repository, wanted, accept=accept, pulls=pulls)
     digest = found.digest.encode()
     headers = [
         (b"content-type", found.media_type.encode()),
@@ -36,7 +37,7 @@ async def get_manifest(context: Context, request: Request, name: str, reference:
     ]
     if unchanged(request, found.digest):
         return not_modified(headers)
-    if context.stores.trail.pulls and request.method == "GET":
+    if context.stores.trail.pulls and pulls:
         told = event(
             "manifest.pull",
             repository=repository,

@@ -31,5 +31,5 @@ class Route(NamedTuple):
         return self.path.startswith(REPOSITORY)
 
 
-NAMES: Final = frozenset({"{namespace}", "{robot}", "{subject}"})
+NAMES: Final = frozenset({"{namespace}", "{repository}", "{robot}", "{subject}"})
 """Fields of `/api/v1` that may hold slashes."""

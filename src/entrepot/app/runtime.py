@@ -89,12 +89,14 @@ class _Runtime:
         self._upkeep: asyncio.Task[None] | None = None
         self._takeover: asyncio.Task[None] | None = None
         self._noting: asyncio.Task[None] | None = None
+        self._counting: asyncio.Task[None] | None = None
 
     async def start(self) -> Context:
         """Open the stores in the running event loop."""
         config = self._config
         stores = await self._with_past(self._stores())
         self._noting = asyncio.create_task(stores.trail.run())
+        self._counting = asyncio.create_task(stores.pulls.run(stores.index, stores.now))
         self._authentication = await self._authenticate(stores)
         secret = config.http.secret or await upload_secret(stores)
         uploads = Uploads(stores, key=secret.encode())
@@ -143,7 +145,7 @@ class _Runtime:
 
     async def stop(self) -> None:
         """Finish what was begun, and close the stores."""
-        for task in (self._takeover, self._upkeep, self._noting):
+        for task in (self._takeover, self._upkeep, self._counting, self._noting):
             if task is not None:
                 task.cancel()
                 with suppress(asyncio.CancelledError):

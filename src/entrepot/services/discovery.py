@@ -9,8 +9,10 @@ from entrepot.core.digest import Digest
 from entrepot.core.errors import NameUnknownError
 from entrepot.core.manifest import INDEXES, Descriptor, fallback_tag, parse_children
 from entrepot.core.names import RepositoryName, Tag
+from entrepot.core.pulls import TagUse
 from entrepot.db import repositories, tags
 from entrepot.db.manifests import Referrer, find_manifest, find_manifest_id, list_referrers
+from entrepot.db.pulls import list_tag_uses as list_uses
 from entrepot.services.access import Visible
 from entrepot.services.stores import Stores
 from entrepot.services.takeover import list_old_repositories, list_old_tags, take_over
@@ -65,6 +67,20 @@ async def list_tags(stores: Stores, name: RepositoryName, *, last: str, limit: i
     if limit is None:
         return Page(names, more=False)
     return Page(names[:limit], len(names) > limit)
+
+
+async def list_tag_uses(
+    stores: Stores, name: RepositoryName, *, last: str, limit: int
+) -> list[TagUse]:
+    """Return at most `limit` tags that come after `last`, with the use that is made of them.
+
+    Raises:
+        NameUnknownError: nothing was ever pushed to the repository.
+    """
+    found = await list_uses(stores.index, name, last=last, limit=limit)
+    if not found and await repositories.find_repository(stores.index, name) is None:
+        raise NameUnknownError({"name": name})
+    return found
 
 
 def _merged(names: list[str], others: list[str], *, limit: int | None) -> list[str]:

@@ -26,9 +26,14 @@ _log = structlog.get_logger("entrepot.pull")
 
 
 async def resolve(
-    stores: Stores, name: RepositoryName, reference: Reference, *, accept: str | None
+    stores: Stores,
+    name: RepositoryName,
+    reference: Reference,
+    *,
+    accept: str | None,
+    pulls: int,
 ) -> StoredManifest:
-    """Return the manifest that a tag or digest names.
+    """Return the manifest that a tag or digest names, and count it as pulled: `pulls` times.
 
     A manifest list pulled by tag becomes its linux/amd64 image for a client that accepts no lists,
     as in `registry:2`.
@@ -43,6 +48,7 @@ async def resolve(
         found = await _keep_manifest(stores, name, found)
     if found is None:
         raise ManifestUnknownError({"name": name, "reference": reference})
+    stores.pulls.note(name, found.digest, reference, pulls=pulls)
     if found.media_type == DOCKER_LIST and isinstance(reference, Tag):
         return await _for_docker(stores, name, found, accept)
     return found

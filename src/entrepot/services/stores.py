@@ -1,12 +1,13 @@
 """What every service works on."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from entrepot.core.keeping import USUAL, Keeping
 from entrepot.db import Database
 from entrepot.services.audit import Trail
 from entrepot.services.layout import Past
+from entrepot.services.pulls import Pulls
 from entrepot.storage import BlobStore, UploadStore
 
 
@@ -14,7 +15,8 @@ from entrepot.storage import BlobStore, UploadStore
 class Stores:
     """The index, the bytes and the clock. `now` gives microseconds since 1970-01-01 UTC; `trail`
     records what is done. `past` is what `registry:2` left and is not in the index yet, while that
-    is being taken over. `keeping` says how long what nobody needs stays.
+    is being taken over. `keeping` says how long what nobody needs stays; `pulls` adds up what is
+    pulled.
     """
 
     index: Database
@@ -24,3 +26,4 @@ class Stores:
     trail: Trail
     past: Past | None = None
     keeping: Keeping = USUAL
+    pulls: Pulls = field(default_factory=Pulls)

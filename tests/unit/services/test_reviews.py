@@ -136,7 +136,7 @@ async def test_what_somebody_is_told_exists_stays(site: Site, left: int, put_off
     )
     await change(site, "UPDATE manifest_reviews SET review_after = :due", due=due)
     assert await pull.blob_size(site.stores, A, blob) == len(made.blobs[0].data)
-    await pull.resolve(site.stores, A, Digest(made.digest), accept=None)
+    await pull.resolve(site.stores, A, Digest(made.digest), accept=None, pulls=0)
     expected = GRACE if put_off else left
     assert (await link_reviews(site))[blob][0] == expected
     assert (await manifest_reviews(site))[made.digest][0] == expected
@@ -174,7 +174,7 @@ async def test_what_went_while_it_was_read(site: Site) -> None:
     await site.push("a", made.digest, made)
     site.clock.now += GRACE
     with pytest.raises(ManifestUnknownError):
-        await pull.resolve(late, A, Digest(made.digest), accept=None)
+        await pull.resolve(late, A, Digest(made.digest), accept=None, pulls=0)
 
 
 # Uploading what is about to go ------------------------------------------------------------------

@@ -106,13 +106,13 @@ async def test_children_that_must_exist(
     rules = ManifestRules(platforms=platforms)
     if accepted:
         await site.put("a", "latest", made, rules=rules)
-        found = await pull.resolve(site.stores, A, Tag("latest"), accept=None)
+        found = await pull.resolve(site.stores, A, Tag("latest"), accept=None, pulls=1)
         assert found.payload == made.manifest.data
     else:
         with pytest.raises(ManifestBlobUnknownError):
             await site.put("a", "latest", made, rules=rules)
         with pytest.raises(ManifestUnknownError):
-            await pull.resolve(site.stores, A, Tag("latest"), accept=None)
+            await pull.resolve(site.stores, A, Tag("latest"), accept=None, pulls=1)
 
 
 async def test_everything_that_is_missing_is_named_once(site: Site) -> None:

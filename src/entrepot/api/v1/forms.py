@@ -15,6 +15,7 @@ from entrepot.core.accounts import AccountError, Credential, Robot, User
 from entrepot.core.decision import Effect, Grant, SubjectKind, Visibility
 from entrepot.core.guarding import Failures
 from entrepot.core.patterns import PatternInvalidError, parse_pattern
+from entrepot.core.pulls import TagUse
 from entrepot.services.namespaces import Known
 
 T = TypeVar("T")
@@ -109,6 +110,35 @@ class NamespaceGone(Struct, frozen=True):
 
     name: str
     moved_to: str
+
+
+class TagView(Struct, frozen=True):
+    """A tag, and the use that is made of it.
+
+    `pulls` counts GET by the tag and by the digest; `pulled_at` is the last request for it, HEAD as
+    well. Both are written once a minute. `size` are the bytes of all that it needs.
+    """
+
+    name: str
+    digest: str
+    media_type: str
+    pushed_at: datetime
+    pulled_at: datetime | None
+    pulls: int
+    size: int
+
+    @classmethod
+    def of(cls, use: TagUse) -> "TagView":
+        """Return what is shown of a tag."""
+        return cls(
+            name=use.tag,
+            digest=use.digest,
+            media_type=use.media_type,
+            pushed_at=moment(use.pushed_at),
+            pulled_at=ending(use.pulled_at),
+            pulls=use.pulls,
+            size=use.size,
+        )
 
 
 # Grants, roles ----------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from entrepot.api.v1.operation import Call, Need, Sent
 from entrepot.core.access import Action
 from entrepot.core.accounts import ROBOT_PREFIX
 from entrepot.core.decision import parse_namespace
+from entrepot.core.names import RepositoryName
 from entrepot.core.roles import CONTENT, parse_action
 
 
@@ -33,6 +34,12 @@ async def seeing_it(_call: Call, action: Action, sent: Sent) -> Need:
     """On a repository that would be called like the namespace that the path names."""
     name = parse_namespace(sent.positional[0])
     return Need(action, name, repository=name, missing=_no_namespace(name), secret=True)
+
+
+async def on_repository(_call: Call, action: Action, sent: Sent) -> Need:
+    """On the repository that the path names."""
+    name = RepositoryName.parse(sent.positional[0])
+    return Need(action, name, repository=name, missing=f"there is no repository {name}")
 
 
 async def of_grant(call: Call, action: Action, sent: Sent) -> Need:

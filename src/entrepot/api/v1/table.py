@@ -13,6 +13,7 @@ from entrepot.api.v1.needs import (
     of_owner,
     of_question,
     of_robot,
+    on_repository,
     seeing_it,
 )
 from entrepot.api.v1.openapi import Description
@@ -36,6 +37,9 @@ def _route(
 _OPERATIONS: Final = (
     _route("GET", "/whoami", Action.CONNECT, registry.show_caller),
     _route("GET", "/repositories", Action.LIST, registry.list_repositories),
+    _route(
+        "GET", "/repositories/{repository}/tags", Action.PULL, registry.list_tags, on_repository
+    ),
     _route("GET", "/namespaces", Action.CONNECT, namespaces.list_namespaces),
     _route("POST", "/namespaces", Action.SETTINGS, namespaces.create_namespace, above, 201),
     _route("GET", "/namespaces/{namespace}", Action.LIST, namespaces.show_namespace, seeing_it),
