@@ -1,4 +1,4 @@
-"""The tables of people, robots, their secrets, and of logins that failed."""
+"""The tables of people, robots, their secrets and sessions, and of logins that failed."""
 
 from sqlalchemy import (
     BigInteger,
@@ -50,6 +50,7 @@ def add_accounts(metadata: MetaData, *, big_id: TypeEngine[int], name: TypeEngin
         sqlite_with_rowid=False,
     )
     _add_robots(metadata, big_id, name)
+    _add_sessions(metadata, big_id, name)
 
 
 def _add_robots(metadata: MetaData, big_id: TypeEngine[int], name: TypeEngine[str]) -> None:
@@ -83,6 +84,31 @@ def _add_robots(metadata: MetaData, big_id: TypeEngine[int], name: TypeEngine[st
         Index(None, "robot_id"),
         Index(None, "user_id"),
         CheckConstraint("(robot_id IS NULL) <> (user_id IS NULL)", name="one_owner"),
+    )
+
+
+def _add_sessions(metadata: MetaData, big_id: TypeEngine[int], name: TypeEngine[str]) -> None:
+    Table(
+        "browser_sessions",
+        metadata,
+        Column("id", big_id, primary_key=True, autoincrement=True),
+        Column("fingerprint", LargeBinary(32), nullable=False, unique=True),
+        Column("user_id", big_id, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+        Column("holder", Text, nullable=False),
+        Column("provider", Text, nullable=False),
+        Column("address", Text, nullable=False),
+        Column("created_at", BigInteger, nullable=False),
+        Column("seen_at", BigInteger, nullable=False),
+        Column("expires_at", BigInteger, nullable=False),
+        Index(None, "user_id"),
+        Index(None, "expires_at"),
+    )
+    Table(
+        "claimed_groups",
+        metadata,
+        _owner("users", big_id, key=True),
+        Column("name", name, primary_key=True),
+        sqlite_with_rowid=False,
     )
 
 
