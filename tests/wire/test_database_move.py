@@ -65,6 +65,8 @@ def test_to_postgresql_and_back(postgres: Postgres, tmp_path: Path) -> None:
         assert moved.returncode == 0, moved.stderr
         assert "every table is the same" in moved.stdout
         assert shown(registry) == before
+    ((kept,),) = postgres.execute("SELECT value FROM settings WHERE key = 'index.id'", url)
+    assert kept == (root / "entrepot" / "index-id").read_text().strip()  # it owns the storage
     config = {"storage": storage, "database": {"url": url}}
     with start_registry(tmp_path / "b", config=config) as registry:
         assert shown(registry) == before

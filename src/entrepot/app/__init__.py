@@ -1,11 +1,13 @@
 """The composition root: a configuration becomes an application. Concrete drivers are named here."""
 
 from entrepot.app.accounts import opened_accounts
-from entrepot.app.preparing import prepare
+from entrepot.app.checking import check_servers
+from entrepot.app.preparing import adopt, prepare
 from entrepot.app.runtime import build
-from entrepot.app.stores import check_servers, opened, place, storage_check
+from entrepot.app.stores import opened, place, storage_check
 
 __all__ = [
+    "adopt",
     "build",
     "check_servers",
     "opened",

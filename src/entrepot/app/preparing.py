@@ -23,8 +23,10 @@ from entrepot.identity.users import create_users_file
 from entrepot.services.imports import begin_takeover
 from entrepot.services.layout import Layout
 from entrepot.services.maintenance import recover
+from entrepot.services.ownership import Adopted, adopt_storage, check_owner, claim_storage
 from entrepot.services.stores import Stores
 from entrepot.storage import StorageError
+from entrepot.storage.tree import Tree
 
 _log = structlog.get_logger("entrepot.app")
 
@@ -46,15 +48,35 @@ def prepare(config: Config) -> None:
             asyncio.run(try_objects(config))
         except StorageError as error:
             raise ConfigError([Problem(about_storage(config, error))]) from error
-    _prepare_directory(config)
+    _prepare_index(config)
     if config.storage.in_objects and not config.database.url:
         path = str(index_address(config).path)
         _log.warning("the index is kept on this machine: keep it, and back it up", path=path)
-    _migrate(config)
     asyncio.run(_recover(config))
 
 
-def _migrate(config: Config) -> None:
+def adopt(config: Config, *, by: str) -> Adopted:
+    """Make the index that is configured the owner of the storage that is, whoever was.
+
+    Raises:
+        EntrepotError: one of them can't be used.
+    """
+    if config.storage.driver == "inmemory":
+        raise ConfigError([Problem("storage: what is in memory has no other owner")])
+    _prepare_index(config)
+    return asyncio.run(_adopt(config, by))
+
+
+async def _adopt(config: Config, by: str) -> Adopted:
+    async with opened(config) as (stores, tree):
+        try:
+            return await adopt_storage(stores, tree, by=by)
+        except StorageError as error:
+            raise ConfigError([Problem(about_storage(config, error))]) from error
+
+
+def _prepare_index(config: Config) -> None:
+    _prepare_directory(config)
     address = index_address(config)
     try:
         migrate_index(address)
@@ -84,11 +106,22 @@ def _prepare_directory(config: Config) -> None:
 
 async def _recover(config: Config) -> None:
     async with opened(config) as (stores, tree):
+        await _make_sure_of_owner(config, stores, tree)
         await upload_secret(stores)
         await ensure_administrator(config, stores.index)
         for digest in await recover(stores, boot=_boot()):
             _log.error("blob was lost when the power went; push the image again", digest=digest)
         await begin_takeover(stores, Layout(tree), source=place(config))
+
+
+async def _make_sure_of_owner(config: Config, stores: Stores, tree: Tree) -> None:
+    try:
+        if config.storage.maintenance.readonly.enabled:
+            await check_owner(stores, tree)
+        else:
+            await claim_storage(stores, tree)
+    except StorageError as error:
+        raise ConfigError([Problem(about_storage(config, error))]) from error
 
 
 def _boot() -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,15 +10,11 @@ from secrets import token_hex
 from typing import Final
 
 from entrepot.app.audit import open_trail
-from entrepot.app.ldap import check_ldap
-from entrepot.app.tokens import check_keys
 from entrepot.config import Config, ConfigError, Problem
-from entrepot.config.finding import Finding, ok
-from entrepot.config.finding import error as wrong
 from entrepot.core.keeping import Keeping
-from entrepot.db import Database, DatabaseError
+from entrepot.db import Database
 from entrepot.db.address import IndexAddress
-from entrepot.db.opening import open_index, try_index
+from entrepot.db.opening import open_index
 from entrepot.services.stores import Stores
 from entrepot.services.upload_sessions import IndexedSessions
 from entrepot.storage import StorageError, StorageSettingError
@@ -58,28 +54,6 @@ def storage_check(config: Config) -> Callable[[], None]:
         object_client(config)  # its library is loaded once, before there are processes
         return lambda: asyncio.run(_read_probe(config))
     return check if config.storage.driver == "filesystem" else lambda: None
-
-
-def check_servers(config: Config) -> Iterator[Finding]:
-    """Every finding about the servers that the registry would connect to, and the keys that it
-    would trust. Changes nothing, but writes a small object into an object store and removes it.
-    """
-    yield from check_keys(config)
-    yield from check_ldap(config)
-    if config.storage.in_objects:
-        what = f"storage.{config.storage.driver}"
-        try:
-            asyncio.run(try_objects(config))
-            yield ok(what, "objects can be read, written and removed")
-        except StorageError as failure:
-            setting = f".{failure.setting}" if isinstance(failure, StorageSettingError) else ""
-            yield wrong(f"{what}{setting}", str(failure))
-    address = index_address(config)
-    if config.storage.driver != "inmemory" and not address.is_file:
-        try:
-            yield ok("database.url", try_index(address))
-        except DatabaseError as failure:
-            yield wrong("database.url", str(failure))
 
 
 def now() -> int:
@@ -190,10 +164,15 @@ async def _read_probe(config: Config) -> None:
         await client.close()
 
 
+def storage_key(config: Config, error: StorageError | None = None) -> str:
+    """Return the key of the storage's driver, or that of its setting which `error` is about."""
+    setting = f".{error.setting}" if isinstance(error, StorageSettingError) else ""
+    return f"storage.{config.storage.driver}{setting}"
+
+
 def about_storage(config: Config, error: StorageError) -> str:
     """Say what is wrong with the storage, and with which key."""
-    setting = f".{error.setting}" if isinstance(error, StorageSettingError) else ""
-    return f"storage.{config.storage.driver}{setting}: {error}"
+    return f"{storage_key(config, error)}: {error}"
 
 
 @asynccontextmanager

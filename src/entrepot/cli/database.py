@@ -1,4 +1,4 @@
-"""`entrepot database`: moving the index to another engine."""
+"""`entrepot database`: moving the index to another engine, and whose a storage is."""
 
 import sys
 from dataclasses import replace
@@ -10,11 +10,6 @@ from entrepot.cli.config import PathArgument
 from entrepot.cli.moving import load_config, reported
 
 app = typer.Typer(name="database", help="The index.", no_args_is_help=True)
-
-
-@app.callback()
-def database() -> None:
-    """Move the index."""  # with one command alone typer would leave its name out
 
 
 @app.command()
@@ -47,6 +42,36 @@ def move(
     with reported():
         rows = move_index(source, replace(source, url=to), tell=_tell)
     typer.echo(f"{rows} rows moved; every table is the same. Set database.url and restart.")
+
+
+@app.command()
+def adopt(
+    path: PathArgument = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+) -> None:
+    """Make the index of this configuration the owner of its storage.
+
+    A storage belongs to the index that was first started with it, and a server with another one
+    ends at once. This is for an index that takes the place of one that is lost: blobs that it does
+    not know will be deleted when their time is over, which begins now. Make sure that no other
+    registry uses the storage.
+    """
+    from entrepot import app as registry
+    from entrepot.cli.accounts import caller
+
+    config = load_config(path)
+    if not yes:
+        typer.confirm(
+            f"{registry.place(config)}: shall the index of this configuration own it? Blobs that "
+            "are not in the index will be deleted in time.",
+            abort=True,
+        )
+    with reported():
+        adopted = registry.adopt(config, by=caller())
+    if adopted.previous == adopted.index:
+        typer.echo(f"{adopted.index} was the owner already")
+        return
+    typer.echo(f"{adopted.index} is the owner; before it was {adopted.previous or 'nobody'}")
 
 
 def _tell(table: str, done: int, total: int) -> None:

@@ -26,7 +26,7 @@ from entrepot.db.sessions import told
 from entrepot.db.sqlite import connect as connect_file
 
 _BATCH: Final = 1000
-_FROM_THE_BEGINNING: Final = {"settings": 8, "namespaces": 1}
+_FROM_THE_BEGINNING: Final = {"settings": 16, "namespaces": 1}
 """How many rows a table may have of which nobody but a start wrote any."""
 
 Tell = Callable[[str, int, int], None]

@@ -1,12 +1,13 @@
 """The index by its URL: a SQLite file, or a PostgreSQL database, whose driver is loaded then."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
 
 from entrepot.db.address import IndexAddress
-from entrepot.db.engine import Database
+from entrepot.db.engine import Database, Reader
 from entrepot.db.migrate import migrate
-from entrepot.db.sqlite import SqliteDatabase
+from entrepot.db.sqlite import SqliteDatabase, Statements, connect
 
 
 def migrate_index(address: IndexAddress) -> None:
@@ -34,6 +35,20 @@ def try_index(address: IndexAddress) -> str:
     from entrepot.db.migrate_postgres import try_postgres
 
     return asyncio.run(try_postgres(address))
+
+
+@asynccontextmanager
+async def look_into(address: IndexAddress) -> AsyncIterator[Reader]:
+    """An index that is there, whatever its schema, to be read from; nothing is made beside it."""
+    if address.is_file:
+        with closing(connect(address.path)) as connection:
+            yield Statements(connection)
+        return
+    index = open_index(address)
+    try:
+        yield index
+    finally:
+        await index.close()
 
 
 def open_index(

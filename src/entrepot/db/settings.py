@@ -1,6 +1,6 @@
 """Values that all processes of a registry share, such as the key that signs upload states."""
 
-from entrepot.db.engine import Transaction, required
+from entrepot.db.engine import Reader, Transaction, required
 
 _FIND = "SELECT value FROM settings WHERE key = :key"
 _ADD = "INSERT INTO settings (key, value) VALUES (:key, :value) ON CONFLICT (key) DO NOTHING"
@@ -9,6 +9,12 @@ _REPLACE = """
     INSERT INTO settings (key, value) VALUES (:key, :value)
     ON CONFLICT (key) DO UPDATE SET value = excluded.value
 """
+
+
+async def find_setting(reader: Reader, key: str) -> str | None:
+    """Return the setting `key`, or None if it has no value."""
+    row = await reader.fetch_one(_FIND, {"key": key})
+    return None if row is None else str(row[0])
 
 
 async def ensure_setting(transaction: Transaction, key: str, *, default: str) -> str:

@@ -68,7 +68,7 @@ def _run(coroutine: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError("a transaction awaited something other than its transaction")
 
 
-class _Statements:
+class Statements:
     """Statements on one connection."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -87,7 +87,7 @@ class _Statements:
             raise DatabaseError(f"the index can't be read: {error}") from error
 
 
-class _SqliteTransaction(_Statements):
+class _SqliteTransaction(Statements):
     async def execute(self, sql: str, values: Values) -> int:
         return self._connection.execute(sql, values).rowcount
 
@@ -126,7 +126,7 @@ def _bytes(value: object) -> int:
     return len(value) if isinstance(value, bytes | str) else 0
 
 
-class SqliteDatabase(_Statements):
+class SqliteDatabase(Statements):
     """An index in one file. `committed` is told the seconds that each shared commit took; unless
     `durable`, every write is a lazy one.
     """

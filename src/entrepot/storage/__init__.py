@@ -3,6 +3,7 @@
 from entrepot.storage.errors import (
     StorageError,
     StorageFullError,
+    StorageOwnedError,
     StorageSettingError,
     UploadBusyError,
 )
@@ -16,6 +17,7 @@ __all__ = [
     "Session",
     "StorageError",
     "StorageFullError",
+    "StorageOwnedError",
     "StorageSettingError",
     "UploadBusyError",
     "UploadSessions",

@@ -19,5 +19,20 @@ class StorageSettingError(StorageError):
         self.setting = setting
 
 
+class StorageOwnedError(StorageError):
+    """The storage is another index's. `owner` is the id of that, `index` that of the one here."""
+
+    def __init__(self, *, owner: str, index: str | None) -> None:
+        super().__init__(
+            f"the storage belongs to another index, {owner}; that of database.url is "
+            f"{index or 'new'}. Two registries on one storage would delete each other's blobs: "
+            "give each a storage or a rootdirectory of its own, or set database.url to the index "
+            "that owns this storage. If that is lost for good, entrepot database adopt makes this "
+            "one the owner"
+        )
+        self.owner = owner
+        self.index = index
+
+
 class UploadBusyError(StorageError):
     """Another request is writing to the same upload."""
