@@ -256,14 +256,20 @@ def test_deleting_a_referrer(http: httpx.Client, repo: str, seed: str) -> None:
 
 
 def test_deleting_the_subject(http: httpx.Client, repo: str, seed: str) -> None:
-    """Listing Referrers: the referrers of a deleted subject are still there."""
+    """Content Management, "Deleting Manifests": what refers to the subject goes with it, unless it
+    has a tag of its own; and it may be pushed again without it.
+    """
     subject = image(seed)
-    referrer = artifact(seed, subject=subject.manifest)
+    gone, kept = (artifact(f"{seed} {n}", subject=subject.manifest) for n in range(2))
     push(http, repo, subject)
-    push_referrer(http, repo, referrer, subject.digest)
+    push_referrer(http, repo, gone, subject.digest)
+    push_referrer(http, repo, kept, subject.digest, reference="kept")
     assert_status(http.delete(f"/v2/{repo}/manifests/{subject.digest}"), 202)
-    assert digests(referrers(http, repo, subject.digest)) == [referrer.digest]
-    assert_status(http.get(f"/v2/{repo}/manifests/{referrer.digest}"), 200)
+    assert digests(referrers(http, repo, subject.digest)) == [kept.digest]
+    assert_status(http.head(f"/v2/{repo}/manifests/{gone.digest}"), 404)
+    assert_status(http.get(f"/v2/{repo}/manifests/kept"), 200)
+    push_referrer(http, repo, gone, subject.digest)
+    assert len(referrers(http, repo, subject.digest)) == 2
 
 
 def push_fallback(

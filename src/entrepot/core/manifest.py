@@ -224,6 +224,14 @@ def fallback_tag(subject: Digest) -> str:
     return f"{subject.algorithm[:32]}-{subject.hex[:64]}"
 
 
+def companion_tags(subject: Digest) -> tuple[str, ...]:
+    """Return the tags under which clients keep what belongs to a manifest: the list of referrers,
+    and cosign's signatures, attestations and SBOMs.
+    """
+    tag = fallback_tag(subject)
+    return (tag, f"{tag}.sig", f"{tag}.att", f"{tag}.sbom")
+
+
 def parse_children(payload: bytes) -> tuple[Descriptor, ...]:
     """Return the descriptors of an index that was accepted before."""
     return _decoder.decode(payload).manifests or ()

@@ -334,13 +334,15 @@ async def has_finding(reader: Reader, place: str) -> bool:
 # What is taken over -----------------------------------------------------------------------------
 
 
-async def remember_deletion(transaction: Transaction, repository: int, digest: Digest) -> None:
-    """Note that a manifest, or a blob's link, was deleted, so that no import brings it back;
+async def remember_deletions(
+    transaction: Transaction, repository: int, digests: Iterable[Digest]
+) -> None:
+    """Note that manifests, or blobs' links, were deleted, so that no import brings them back;
     nothing happens while none is under way.
     """
     if await transaction.fetch_one(_IS_ANY_UNFINISHED, {}) is not None:
-        values = {"repository": repository, "digest": digest.packed}
-        await transaction.execute(_REMEMBER_DELETION, values)
+        values = ({"repository": repository, "digest": digest.packed} for digest in digests)
+        await transaction.execute_many(_REMEMBER_DELETION, values)
 
 
 async def list_deletions(reader: Reader, repository: int) -> set[Digest]:

@@ -1,5 +1,6 @@
 """Which manifests a repository has, and what refers to what."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from entrepot.core.digest import Digest
@@ -38,16 +39,6 @@ _ADD_CHILD = """
     ON CONFLICT (parent_id, child_id) DO NOTHING
 """
 _DELETE = "DELETE FROM manifests WHERE id = :manifest"
-_FIND_PARENT = """
-    SELECT manifests.digest FROM manifest_children
-    JOIN manifests ON manifests.id = manifest_children.parent_id
-    WHERE manifest_children.child_id = :manifest AND NOT EXISTS (
-        SELECT 1 FROM tags WHERE tags.manifest_id = manifests.id
-        AND (tags.name >= 'sha256-' AND tags.name < 'sha256.'
-             OR tags.name >= 'sha512-' AND tags.name < 'sha512.')
-    )
-    LIMIT 1
-"""
 _LIST_REFERRERS = """
     SELECT manifests.digest, manifests.media_type, manifests.artifact_type, manifests.size,
            manifests.annotations
@@ -139,22 +130,14 @@ async def add_manifest(
     return manifest
 
 
-async def delete_manifest(transaction: Transaction, manifest: int, *, review_after: int) -> None:
-    """Remove a manifest and its references. Its tags must have been removed before. What it needed,
-    listed, or was the subject of, is looked at again `review_after`.
+async def delete_manifests(
+    transaction: Transaction, manifests: Sequence[int], *, review_after: int
+) -> None:
+    """Remove manifests and their references. Their tags must have been removed before. What they
+    needed, listed, or were the subject of, is looked at again `review_after`.
     """
-    await review_dependents(transaction, manifest, after=review_after)
-    await transaction.execute(_DELETE, {"manifest": manifest})
-
-
-async def find_parent(reader: Reader, manifest: int) -> Digest | None:
-    """Return an index that lists the manifest, or None.
-
-    A list of referrers that a client keeps under the fallback tag does not count: it tells of its
-    entries, it does not consist of them.
-    """
-    row = await reader.fetch_one(_FIND_PARENT, {"manifest": manifest})
-    return Digest.unpack(row[0]) if row else None
+    await review_dependents(transaction, manifests, after=review_after)
+    await transaction.execute_many(_DELETE, ({"manifest": manifest} for manifest in manifests))
 
 
 async def list_referrers(reader: Reader, name: RepositoryName, subject: Digest) -> list[Referrer]:

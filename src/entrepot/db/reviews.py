@@ -5,10 +5,11 @@ in one place (`entrepot.services.collecting`). Every review is written in the tr
 have taken a user away. One that is there already is put off, never brought forward.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 from entrepot.core.digest import Digest
-from entrepot.core.names import RepositoryName
+from entrepot.core.names import RepositoryName, Tag
 from entrepot.db.engine import Transaction
 
 Event = Literal[
@@ -55,6 +56,11 @@ _OR_LATER_MANIFEST = """
 _REVIEW_MANIFEST = f"""
     INSERT INTO manifest_reviews (manifest_id, review_after, event)
     VALUES (:manifest, :after, :event) {_OR_LATER_MANIFEST}
+"""  # noqa: S608 - constants alone
+_REVIEW_TAGGED = f"""
+    INSERT INTO manifest_reviews (manifest_id, review_after, event)
+    SELECT manifest_id, CAST(:after AS BIGINT), 'tag.deleted'
+    FROM tags WHERE repository_id = :repository AND name = :tag {_OR_LATER_MANIFEST}
 """  # noqa: S608 - constants alone
 _REVIEW_CHILDREN = f"""
     INSERT INTO manifest_reviews (manifest_id, review_after, event)
@@ -104,13 +110,23 @@ async def review_links_of(
     await transaction.execute(_REVIEW_LINKS_OF, values)
 
 
-async def review_dependents(transaction: Transaction, manifest: int, *, after: int) -> None:
-    """Look after a time whether anything still needs what a manifest needs and lists, and what it
-    is the subject of. It must not have been deleted yet.
+async def review_dependents(
+    transaction: Transaction, manifests: Sequence[int], *, after: int
+) -> None:
+    """Look after a time whether anything still needs what manifests need and list, and what they
+    are the subjects of. They must not have been deleted yet.
     """
-    await review_links_of(transaction, manifest, after=after, event="manifest.deleted")
-    await transaction.execute(_REVIEW_CHILDREN, {"manifest": manifest, "after": after})
-    await transaction.execute(_REVIEW_REFERRERS, {"manifest": manifest, "after": after})
+    values = [{"manifest": each, "after": after, "event": "manifest.deleted"} for each in manifests]
+    for statement in (_REVIEW_LINKS_OF, _REVIEW_CHILDREN, _REVIEW_REFERRERS):
+        await transaction.execute_many(statement, values)
+
+
+async def review_tagged(
+    transaction: Transaction, repository: int, tags: Sequence[Tag], *, after: int
+) -> None:
+    """Look after a time whether anything still needs what tags point at, which are about to go."""
+    values = [{"repository": repository, "tag": tag, "after": after} for tag in tags]
+    await transaction.execute_many(_REVIEW_TAGGED, values)
 
 
 async def review_manifest(

@@ -1,11 +1,12 @@
 """Where tags point, and where they pointed before."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from entrepot.core.digest import Digest
 from entrepot.core.names import RepositoryName, Tag
 from entrepot.db.engine import Reader, Transaction, up_to_nul
-from entrepot.db.reviews import review_manifest
+from entrepot.db.reviews import review_manifest, review_tagged
 
 _ALL: Final = 2**63 - 1
 """A limit for all of them, which both engines take."""
@@ -26,11 +27,17 @@ _REMEMBER = """
     INSERT INTO tag_history (repository_id, name, digest, previous, changed_at, changed_by)
     VALUES (:repository, :tag, :digest, :previous, :now, :actor)
 """
+_REMEMBER_END = """
+    INSERT INTO tag_history (repository_id, name, digest, previous, changed_at, changed_by)
+    SELECT tags.repository_id, tags.name, NULL, manifests.digest, CAST(:now AS BIGINT),
+           CAST(:actor AS TEXT)
+    FROM tags JOIN manifests ON manifests.id = tags.manifest_id
+    WHERE tags.repository_id = :repository AND tags.name = :tag
+"""
 _LIST = """
     SELECT tags.name FROM repositories JOIN tags ON tags.repository_id = repositories.id
     WHERE repositories.name = :name AND tags.name > :last ORDER BY tags.name LIMIT :limit
 """
-_LIST_OF_MANIFEST = "SELECT name FROM tags WHERE manifest_id = :manifest ORDER BY name"
 
 
 async def set_tag(
@@ -61,27 +68,29 @@ async def set_tag(
     return Digest.unpack(row[1])
 
 
-async def delete_tag(
+async def find_tag(reader: Reader, repository: int, tag: Tag) -> tuple[int, Digest] | None:
+    """Return the id and the digest of the manifest that a tag points at, or None."""
+    row = await reader.fetch_one(_FIND, {"repository": repository, "tag": tag})
+    return None if row is None else (row[0], Digest.unpack(row[1]))
+
+
+async def delete_tags(
     transaction: Transaction,
     repository: int,
-    tag: Tag,
+    tags: Sequence[Tag],
     *,
     actor: str | None,
     now: int,
     review_after: int,
-) -> bool:
-    """Remove a tag, remember where it pointed, and return whether there was one. What it pointed at
-    is looked at again `review_after`.
+) -> None:
+    """Remove tags, which exist, and remember where they pointed. That is looked at again
+    `review_after`.
     """
-    values = {"repository": repository, "tag": tag}
-    row = await transaction.fetch_one(_FIND, values)
-    if row is None:
-        return False
-    await transaction.execute(_DELETE, values)
-    change = {"digest": None, "previous": row[1], "now": now, "actor": actor}
-    await transaction.execute(_REMEMBER, values | change)
-    await review_manifest(transaction, row[0], after=review_after, event="tag.deleted")
-    return True
+    change = {"repository": repository, "actor": actor, "now": now}
+    values = [change | {"tag": tag} for tag in tags]
+    await transaction.execute_many(_REMEMBER_END, values)
+    await review_tagged(transaction, repository, tags, after=review_after)
+    await transaction.execute_many(_DELETE, values)
 
 
 async def list_tags(reader: Reader, name: RepositoryName, *, last: str, limit: int) -> list[str]:
@@ -91,9 +100,3 @@ async def list_tags(reader: Reader, name: RepositoryName, *, last: str, limit: i
     values = {"name": name, "last": up_to_nul(last), "limit": _ALL if limit < 0 else limit}
     rows = await reader.fetch_all(_LIST, values)
     return [row[0] for row in rows]
-
-
-async def list_tags_of(reader: Reader, manifest: int) -> list[Tag]:
-    """Return the tags that point at a manifest."""
-    rows = await reader.fetch_all(_LIST_OF_MANIFEST, {"manifest": manifest})
-    return [Tag(row[0]) for row in rows]

@@ -95,7 +95,7 @@ async def test_what_comes_without_a_tag(site: Site) -> None:
 
 
 async def test_what_a_deleted_manifest_leaves(site: Site) -> None:
-    """Its blobs, its children, and what it is the subject of."""
+    """Its blobs, its children, and what it is the subject of and has a tag of its own."""
     made = images.multi_platform("gone")
     for child in made.children:
         await site.push("a", child.digest, child)
@@ -103,7 +103,7 @@ async def test_what_a_deleted_manifest_leaves(site: Site) -> None:
     subject = images.image("subject")
     await site.push("a", "subject", subject)
     referrer = images.artifact("signature", subject=subject.manifest)
-    await site.push("a", referrer.digest, referrer)
+    await site.push("a", "signature", referrer)
     await delete.delete_reference(site.stores, A, Digest(made.digest), by=NOBODY)
     await delete.delete_reference(site.stores, A, Digest(subject.digest), by=NOBODY)
     found = await manifest_reviews(site)
