@@ -34,6 +34,7 @@ from entrepot.app.stores import (
     tree_of,
 )
 from entrepot.app.tokens import challenges_of, open_tokens
+from entrepot.app.work import open_runner
 from entrepot.config import Config
 from entrepot.core.access import Action
 from entrepot.db import Database
@@ -256,6 +257,7 @@ class _Runtime:
             purge_dry_run=purging.dryrun,
             metrics=self.metrics,
             chores=audit_chores(self._config, stores.index, secret=secret),
+            beside=[open_runner(stores, metrics=self.metrics).run],
         )
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import fcntl
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -149,6 +149,8 @@ class Upkeep:
     purge_dry_run: bool
     metrics: Metrics
     chores: Sequence[Chore] = ()
+    beside: Sequence[Callable[[], Coroutine[None, None, None]]] = ()
+    """What goes on all the time meanwhile, until it is cancelled."""
 
     async def run(self) -> None:
         """Go on until cancelled. What fails is logged and tried again."""
@@ -156,24 +158,30 @@ class Upkeep:
         try:
             while not _try_lock(file):  # noqa: ASYNC110 - another process may hold it
                 await asyncio.sleep(_PERIOD)
-            purged = forgot = float("-inf")
-            done = [float("-inf")] * len(self.chores)
-            while True:
-                now = asyncio.get_running_loop().time()
-                await self._try(sync_blobs(self.stores))
-                if now - forgot >= _FORGET_EVERY:
-                    forgot = now
-                    await self._try(forget_old_uploads(self.stores))
-                if self.purge_every is not None and now - purged >= self.purge_every:
-                    purged = now
-                    await self._try(self._purge())
-                for place, chore in enumerate(self.chores):
-                    if now - done[place] >= chore.every:
-                        done[place] = now
-                        await self._try(chore.work())
-                await asyncio.sleep(_PERIOD)
+            async with asyncio.TaskGroup() as group:
+                for work in self.beside:
+                    group.create_task(work())
+                await self._go_on()
         finally:
             os.close(file)
+
+    async def _go_on(self) -> None:
+        purged = forgot = float("-inf")
+        done = [float("-inf")] * len(self.chores)
+        while True:
+            now = asyncio.get_running_loop().time()
+            await self._try(sync_blobs(self.stores))
+            if now - forgot >= _FORGET_EVERY:
+                forgot = now
+                await self._try(forget_old_uploads(self.stores))
+            if self.purge_every is not None and now - purged >= self.purge_every:
+                purged = now
+                await self._try(self._purge())
+            for place, chore in enumerate(self.chores):
+                if now - done[place] >= chore.every:
+                    done[place] = now
+                    await self._try(chore.work())
+            await asyncio.sleep(_PERIOD)
 
     async def _purge(self) -> None:
         purged = await purge_uploads(self.stores, age=self.purge_age, dry_run=self.purge_dry_run)

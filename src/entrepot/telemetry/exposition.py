@@ -58,9 +58,10 @@ def _add_up(snapshots: Iterable[Snapshot]) -> dict[str, dict[Key, list[float]]]:
     """Sum the values of all processes: metric name -> label values -> values.
 
     What processes that are gone have counted belongs to the totals, but they have nothing in
-    flight any more.
+    flight any more. Of times the latest counts.
     """
-    gauges = {family.name for family in FAMILIES if family.kind == "gauge"}
+    latest = {family.name for family in FAMILIES if family.latest}
+    gauges = {family.name for family in FAMILIES if family.kind == "gauge"} - latest
     totals: dict[str, dict[Key, list[float]]] = defaultdict(dict)
     for snapshot in snapshots:
         for (name, *labels), values in snapshot.values.items():
@@ -68,7 +69,9 @@ def _add_up(snapshots: Iterable[Snapshot]) -> dict[str, dict[Key, list[float]]]:
                 continue
             series = totals[name].setdefault(tuple(labels), [0.0] * len(values))
             for index, value in enumerate(values):
-                series[index] += value
+                series[index] = (
+                    max(series[index], value) if name in latest else series[index] + value
+                )
     return totals
 
 

@@ -21,6 +21,8 @@ class Family(msgspec.Struct, frozen=True):
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
+    latest: bool = False
+    """Whether it is a time, of which that of a server is the latest that any process of it knew."""
 
     @property
     def length(self) -> int:
@@ -109,6 +111,19 @@ IMPORTED = Family(
     "Manifests of registry:2's storage that were taken over (taken), and what was found broken",
     ("outcome",),
 )
+RUNS = Family(
+    "entrepot_runs_total",
+    "counter",
+    "Runs of background work that came to an end, by how",
+    ("kind", "outcome"),
+)
+RUN_SUCCEEDED = Family(
+    "entrepot_run_last_success_timestamp_seconds",
+    "gauge",
+    "When the last run of a kind of background work succeeded, in seconds since unix epoch",
+    ("kind",),
+    latest=True,
+)
 FAMILIES = (
     REQUESTS,
     REQUEST_SECONDS,
@@ -124,5 +139,7 @@ FAMILIES = (
     UPLOADS_FINISHED,
     BLOB_BYTES,
     IMPORTED,
+    RUNS,
+    RUN_SUCCEEDED,
 )
 """Every metric that is counted, in the order in which they are rendered."""

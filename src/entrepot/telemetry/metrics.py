@@ -22,6 +22,8 @@ from entrepot.telemetry.families import (
     REQUEST_SIZE,
     REQUESTS,
     RESPONSE_SIZE,
+    RUN_SUCCEEDED,
+    RUNS,
     SECONDS,
     SIZES,
     STORAGE_ACTIONS,
@@ -128,6 +130,14 @@ class Metrics:
         """Note manifests taken over from `registry:2`'s storage, and findings."""
         self._add(IMPORTED, taken, "taken")
         self._add(IMPORTED, broken, "broken")
+
+    def run_ended(self, kind: str, outcome: str, now: int) -> None:
+        """Note that background work ended, at a time in microseconds since 1970."""
+        self._add(RUNS, 1, kind, outcome)
+        if outcome == "success":
+            place = self._place(RUN_SUCCEEDED, kind)
+            with self._guard:
+                self._values[place] = now / 1_000_000
 
     def render(self) -> bytes:
         """Return the metrics of the whole server in Prometheus' text format."""
