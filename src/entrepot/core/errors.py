@@ -41,7 +41,9 @@
     ├── ClientDisconnectedError         nobody is left to be told
     ├── ConfigError                (entrepot.config) the configuration can't be used
     ├── PatternInvalidError        (entrepot.core.patterns)
+    ├── RetentionInvalidError      (entrepot.core.retention_policy)
     ├── RoleInvalidError           (entrepot.core.roles)
+    ├── SpanInvalidError           (entrepot.core.spans) a text is no length of time
     ├── LoginUnfinishedError       (entrepot.identity.errors) a login by device is not done
     ├── NoSpaceError               there is no room left, for blobs or for the index
     ├── UnreachableError           a server that this one needs doesn't answer just now

@@ -49,7 +49,7 @@ class Pattern(Struct, frozen=True):
     def matches(self, name: str) -> bool:
         """Tell whether a name matches; the empty name is that of the place itself."""
         components = name.split("/") if name else []
-        return _matches(self.components, components, star=ANY, same=_matches_component)
+        return _matches(self.components, components, star=ANY, same=matches_text)
 
 
 class TagPattern(Struct, frozen=True):
@@ -67,7 +67,7 @@ class TagPattern(Struct, frozen=True):
 
     def matches(self, tag: str) -> bool:
         """Tell whether a tag matches."""
-        return _matches_component(self.text, tag)
+        return matches_text(self.text, tag)
 
 
 @lru_cache(maxsize=4096)
@@ -109,9 +109,14 @@ def _wrong(text: str, place: int, reason: str) -> PatternInvalidError:
     return PatternInvalidError(f"pattern {text!r}, character {place}: {reason}")
 
 
-def _matches_component(pattern: str, text: str) -> bool:
-    if "*" not in pattern:
+def matches_text(pattern: str, text: str) -> bool:
+    """Tell whether a text matches a pattern in which `*` stands for any characters."""
+    before, star, after = pattern.partition("*")
+    if not star:
         return pattern == text
+    if "*" not in after:
+        long_enough = len(text) >= len(before) + len(after)
+        return long_enough and text.startswith(before) and text.endswith(after)
     return _matches(pattern, text, star="*", same=str.__eq__)
 
 
