@@ -17,6 +17,7 @@ import msgspec
 from entrepot.app import opened, place, prepare
 from entrepot.config import Config, ConfigError, Problem
 from entrepot.config.schema_storage import Storage
+from entrepot.core.audit import TAKEOVER, event
 from entrepot.core.digest import Digest
 from entrepot.core.errors import EntrepotError
 from entrepot.core.layout import blob_path
@@ -32,6 +33,7 @@ from entrepot.db.imports import (
     list_findings,
     list_imports,
 )
+from entrepot.services.audit import Notes
 from entrepot.services.exports import Exported, export_layout
 from entrepot.services.imports import Importer
 from entrepot.services.layout import Layout
@@ -145,10 +147,11 @@ async def _begin(stores: Stores, source: str, *, in_place: bool, verify: bool) -
         if known.source == source and known.finished_at is None and known.verify == verify:
             return known.id
 
-    async def work(transaction: Transaction) -> int:
+    async def work(transaction: Transaction, notes: Notes) -> int:
+        notes.add(event("import.begin", target=source))
         return await begin_import(transaction, source, in_place=in_place, verify=verify, now=now)
 
-    return await stores.index.write(work)
+    return await stores.trail.write(work, by=TAKEOVER)
 
 
 class _Copies:

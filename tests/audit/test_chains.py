@@ -55,7 +55,8 @@ class Log:
         self.checkpoints = self.signer(b"secret")
 
     def signer(self, secret: bytes, *, keep: int | None = None) -> Checkpoints:
-        return Checkpoints(self.index, secret=secret, now=self.clock, keep=keep)
+        trail = Trail(self.index, now=self.clock)
+        return Checkpoints(self.index, trail=trail, secret=secret, now=self.clock, keep=keep)
 
     async def push(self, name: str, *, trail: Trail | None = None) -> None:
         async def work(_: Transaction, notes: Notes) -> None:
@@ -90,7 +91,11 @@ class Log:
 @pytest.fixture
 async def log(index_address: IndexAddress) -> AsyncIterator[Log]:
     index = open_index(index_address)
-    yield Log(index)
+    log = Log(index)
+    await log.checkpoints._own_key()
+    assert [record.action for record in await log.records()] == ["key.create"]
+    await log.sql("DELETE FROM audit_events")  # so that a test's first event is the first
+    yield log
     await index.close()
 
 

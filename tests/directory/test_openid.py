@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.accounts.test_server import as_json
 from tests.clients.provide import path_of
 from tests.directory.openid import CLIENT, SECRET, OpenId, enter, new_key, openid
 from tests.servers import Registry, start_registry, wait_until
@@ -131,6 +132,17 @@ def test_a_login_that_is_refused(registry: Registry) -> None:
     begun = begin(registry)
     enter(begun["verification_uri_complete"], "ada", abort=True)
     assert finish(registry, begun).json()["error"] == "access_denied"
+
+    def reasons() -> list[str]:
+        found = as_json(registry, "audit", "search", "--action=login", "--outcome=failure")
+        assert isinstance(found, list)
+        return [event["reason"] for event in found]
+
+    wait_until(
+        lambda: "the login by device ended: access_denied" in reasons(),
+        seconds=30,
+        what="the event",
+    )
 
 
 @pytest.mark.parametrize("code", ["", "x", "a" * 5000, "é", "AAAA" * 20])

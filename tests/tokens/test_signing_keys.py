@@ -13,6 +13,7 @@ from entrepot.core.tokens import libtrust_fingerprint
 from entrepot.db.signing_keys import list_signing_keys
 from entrepot.identity.jws import read_token, verify
 from entrepot.identity.keys import read_bundle, read_key_set
+from entrepot.services.auditing import AuditLog
 from entrepot.services.signing_keys import SigningKeys
 from tests.tokens.conftest import DAY, Node
 from tests.tokens.signing import spki
@@ -69,6 +70,24 @@ async def test_rotation(node: Node, nodes: Callable[[], Node]) -> None:
     assert kid_of(first) not in await published(ours)
     assert kid_of(second) in await published(ours)
     assert not await knows(node.keys(), first)
+
+
+async def test_keys_are_in_the_audit_log(node: Node) -> None:
+    """When they are made, whoever asked for a token then, and when they are gone."""
+    keys = node.keys()
+    for _ in range(4):
+        await keys.key_set()
+        node.clock.go(30 * DAY)
+    audit = AuditLog(node.stores.index)
+    page = await audit.search({"action": "key"}, since=0, until=2**62, limit=100)
+    found = [(each.record.action, each.record.target) for each in reversed(page.found)]
+    assert {each.record.actor_kind for each in page.found} == {"registry"}
+    made = [kid for action, kid in found if action == "key.create"]
+    gone = [kid for action, kid in found if action == "key.delete"]
+    assert made[-1] in await published(keys)
+    assert len(made) == len(set(made)) >= 3
+    assert gone == made[: len(gone)]
+    assert gone
 
 
 async def test_after_a_long_sleep(node: Node) -> None:

@@ -8,11 +8,13 @@ import msgspec
 import pytest
 
 from entrepot.core.access import Action, Identity, Scope
+from entrepot.core.audit import Actor
 from entrepot.core.decision import Grant
 from entrepot.core.errors import UnauthorizedError
 from entrepot.core.tokens import TokenRefusedError
 from entrepot.db.tokens import find_refresh_token
 from entrepot.services.access import AccessRules
+from entrepot.services.auditing import AuditLog
 from entrepot.services.tokens import GRACE, TokenServer
 from tests.tokens.conftest import ALICE, DAY, TERMS, Node, wish
 
@@ -187,3 +189,36 @@ async def test_rotation_of_refresh_tokens(node: Node) -> None:
     node.clock.go(1)
     await refuse(server, first)
     await refuse(server, second)
+
+
+async def test_refresh_tokens_are_in_the_audit_log(node: Node) -> None:
+    """When one is given, succeeded, ended by whoever has it, or by its use after it was replaced;
+    whose it is, and from where that was done.
+    """
+    server = node.server(msgspec.structs.replace(TERMS, rotate=True))
+    here, there = Actor(address="192.0.2.1", request="r1"), Actor(address="192.0.2.66")
+    first = (await server.issue(ALICE, wish(offline=True), by=here)).refresh_token
+    other = (await server.issue(ALICE, wish(offline=True), by=here)).refresh_token
+    assert first is not None
+    assert other is not None
+    await server.refresh(first, wish(), by=here)
+    await server.revoke(other, by=there)
+    await server.revoke(other, by=there)
+    node.clock.go(GRACE + 1)
+    with pytest.raises(TokenRefusedError):
+        await server.refresh(first, wish(), by=there)
+    page = await AuditLog(node.stores.index).search(
+        {"action": "session"}, since=0, until=2**62, limit=100
+    )
+    records = [found.record for found in reversed(page.found)]
+    assert [(each.action, each.outcome, each.address) for each in records] == [
+        ("session.create", "success", "192.0.2.1"),
+        ("session.create", "success", "192.0.2.1"),
+        ("session.rotate", "success", "192.0.2.1"),
+        ("session.revoke", "success", "192.0.2.66"),
+        ("session.revoke", "denied", "192.0.2.66"),
+    ]
+    assert {(each.actor, each.method) for each in records} == {("alice", "local")}
+    assert records[0].request_id == "r1"
+    told = " ".join(f"{each.detail} {each.reason}" for each in records)
+    assert "entr_ref_" not in told

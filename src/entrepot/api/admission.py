@@ -9,7 +9,7 @@ from typing import Final
 
 from entrepot.api.context import Context
 from entrepot.api.http import Request
-from entrepot.api.logins import NOT_BY_LOGIN
+from entrepot.api.logins import NOT_BY_LOGIN, why
 from entrepot.api.route import Route
 from entrepot.api.v1.operation import Operation
 from entrepot.core.access import Action, Identity, Origin
@@ -70,7 +70,7 @@ async def authorize(
             await route.handler.authorize(context, request, route.action, fields)
         except ProtocolError:
             if request.decision is not None and not request.decision.allowed:
-                _note_denial(context, request, route, fields)
+                note_denial(context, request, route, fields)
             raise
         return
     if identity.scopes is None and not access.enabled:
@@ -87,12 +87,20 @@ async def authorize(
         decision = await access.decide(identity, route.action, repository=repository, tag=tag)
         request.decision = decision
         if not decision.allowed:
-            _note_denial(context, request, route, fields)
+            note_denial(context, request, route, fields)
             raise await _refusal(context, identity, route, fields, decision)
 
 
-def _note_denial(context: Context, request: Request, route: Route, fields: tuple[str, ...]) -> None:
-    """Note a refusal, unless somebody without credentials is asked for some."""
+def note_denial(
+    context: Context,
+    request: Request,
+    route: Route,
+    fields: tuple[str, ...],
+    error: DeniedError | None = None,
+) -> None:
+    """Note a refusal, unless somebody without credentials is asked for some. `error` says why it
+    was refused after the action itself was allowed.
+    """
     if request.identity.kind == "anonymous":
         return
     reference = fields[1][:256] if route.label in {"manifest", "blob"} else ""
@@ -103,6 +111,7 @@ def _note_denial(context: Context, request: Request, route: Route, fields: tuple
         tag="" if ":" in reference else reference,
         digest=reference if ":" in reference else "",
         target="" if route.on_repository else request.path[:1024],
+        reason=why(error) if error is not None else "",
     )
     context.stores.trail.note(told, by=request.caller)
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from entrepot.api.admission import authorize, identify
+from entrepot.api.admission import authorize, identify, note_denial
 from entrepot.api.context import Context
 from entrepot.api.errors import error_response
 from entrepot.api.http import Headers, Receive, Request, Response, Scope, Send, empty_response
@@ -17,6 +17,7 @@ from entrepot.api.routes import Router
 from entrepot.core.access import Action
 from entrepot.core.errors import (
     ClientDisconnectedError,
+    DeniedError,
     EntrepotError,
     HeadersTooLargeError,
     NoSpaceError,
@@ -153,7 +154,7 @@ class Application:
         except UnauthorizedError as error:
             return self._challenge(error, request, route, fields)
         except ProtocolError as error:
-            return error_response(error)
+            return self._refuse(error, request, route, fields)
         except ClientDisconnectedError:
             # Nobody may be left to read this; but a body that broke off looks the same.
             return error_response(SizeInvalidError({"reason": "the body ended too early"}))
@@ -179,6 +180,15 @@ class Application:
             raise HeadersTooLargeError({"most": self._context.limits.headers})
         if not self._context.health.healthy:
             raise UnavailableError("health check failed: please see /debug/health")
+
+    def _refuse(
+        self, error: ProtocolError, request: Request, route: Route, fields: tuple[str, ...]
+    ) -> Response:
+        """Refuse a request, and note it if that was after its action had been allowed."""
+        decision = request.decision
+        if isinstance(error, DeniedError) and decision is not None and decision.allowed:
+            note_denial(self._context, request, route, fields, error)
+        return error_response(error)
 
     def _challenge(
         self, error: UnauthorizedError, request: Request, route: Route, fields: tuple[str, ...]

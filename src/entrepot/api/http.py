@@ -128,6 +128,11 @@ class Request:
         return peer[0].removeprefix("::ffff:") if peer else ""
 
     @property
+    def called_from(self) -> Actor:
+        """Somebody, from where it was sent, for the audit log."""
+        return Actor(address=self.address or self.client, request=self.id)
+
+    @property
     def caller(self) -> Actor:
         """Who sent it, from where, and why it was let in, for the audit log."""
         return self.called(self.identity)

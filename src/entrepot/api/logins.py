@@ -10,7 +10,9 @@ from entrepot.core.access import Identity
 from entrepot.core.audit import Actor, event
 from entrepot.core.credentials import is_meant_as_secret
 from entrepot.core.errors import EntrepotError, ProtocolError
+from entrepot.core.tokens import TokenRefusedError
 from entrepot.identity.basic import parse_basic
+from entrepot.identity.errors import LoginUnfinishedError
 from entrepot.services.audit import Trail
 
 NOT_BY_LOGIN: Final = frozenset({"anonymous", "token", "silly"})
@@ -49,11 +51,16 @@ class Logins:
             return
         name = _claimed(authorization)
         actor = Actor(name, "unknown", "", address=request.address, request=request.id)
-        self._trail.note(event("login", outcome="failure", reason=_why(error)), by=actor)
+        self._trail.note(event("login", outcome="failure", reason=why(error)), by=actor)
 
 
-def _why(error: EntrepotError) -> str:
+def why(error: EntrepotError) -> str:
     """Return why credentials were refused, as far as that is known and no secret."""
+    if isinstance(error, TokenRefusedError):
+        return str(error)
+    if isinstance(error, LoginUnfinishedError):
+        cause = error.__cause__
+        return f"the login by device ended: {cause if cause is not None else error.code}"
     detail = error.detail if isinstance(error, ProtocolError) else None
     if isinstance(detail, dict) and "reason" in detail:
         return str(detail["reason"])

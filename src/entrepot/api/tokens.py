@@ -36,6 +36,9 @@ _SUBJECT_TYPES: Final = frozenset(
         _ACCESS_TOKEN,
     }
 )
+_REFUSED: Final = frozenset({"access_denied", "expired_token"})
+"""How a login by device ends without one; otherwise it goes on."""
+
 _SECRET: Final[Headers] = [(b"cache-control", b"no-store"), (b"pragma", b"no-cache")]
 _ANONYMOUS: Final = Identity("", "anonymous", "anonymous")
 
@@ -58,7 +61,7 @@ async def get_token(context: Context, request: Request) -> Response:
         wish = _wish(endpoint, request.query, offline=_first(request.query, "offline_token"))
         identity = await _find_caller(context, endpoint, request)
         request.actor = identity.name
-        return _answer(await endpoint.server.issue(identity, wish))
+        return _answer(await endpoint.server.issue(identity, wish, by=request.called_from))
     except UnauthorizedError as error:
         error.headers["WWW-Authenticate"] = 'Basic realm="Entrepot"'
         return error_response(error)
@@ -115,7 +118,8 @@ async def post_revoke(context: Context, request: Request) -> Response:
         token = _first(await _form(request), "token")
     except _OAuthError as error:
         return _refusal(error)
-    await endpoint.server.revoke(token)
+    request.address = context.origins.of(request).address
+    await endpoint.server.revoke(token, by=request.called_from)
     return json_response(200, {}, headers=_SECRET)
 
 
@@ -141,14 +145,15 @@ async def _by_password(
     credential = base64.b64encode(f"{name}:{password}".encode()).decode("ascii")
     identity = await _login(context, endpoint, request, f"Basic {credential}")
     request.actor = identity.name
-    return _answer(await endpoint.server.issue(identity, wish))
+    return _answer(await endpoint.server.issue(identity, wish, by=request.called_from))
 
 
 async def _by_refresh_token(
     context: Context, endpoint: TokenEndpoint, request: Request, form: Form, wish: Wish
 ) -> Response:
     request.address = context.origins.of(request).address
-    identity, issued = await endpoint.server.refresh(_first(form, "refresh_token"), wish)
+    token = _first(form, "refresh_token")
+    identity, issued = await endpoint.server.refresh(token, wish, by=request.called_from)
     context.logins.succeeded(request, identity)
     request.actor = identity.name
     return _answer(issued)
@@ -167,7 +172,7 @@ async def _by_exchange(
     identity = await endpoint.exchange(_first(form, "subject_token"))
     context.logins.succeeded(request, identity)
     request.actor = identity.name
-    issued = await endpoint.server.issue(identity, wish)
+    issued = await endpoint.server.issue(identity, wish, by=request.called_from)
     return _answer(issued, {"issued_token_type": _ACCESS_TOKEN})
 
 
@@ -182,10 +187,12 @@ async def _by_device(
     try:
         identity = await endpoint.devices.finish(_first(form, "device_code"), origin)
     except LoginUnfinishedError as error:
+        if error.code in _REFUSED:
+            context.logins.failed(request, "", error)
         raise _OAuthError(error.code, "the login is not done") from error
     context.logins.succeeded(request, identity)
     request.actor = identity.name
-    return _answer(await endpoint.server.issue(identity, wish))
+    return _answer(await endpoint.server.issue(identity, wish, by=request.called_from))
 
 
 async def _find_caller(context: Context, endpoint: TokenEndpoint, request: Request) -> Identity:

@@ -78,7 +78,7 @@ def administration(
         grants=Grants(index, now=now, changed=changed, trail=trail),
         access=access,
         audit=AuditLog(index),
-        checkpoints=partial(verifier, config, index),
+        checkpoints=partial(verifier, config, index, trail),
         configured=roles_of(config).identity,
         now=now,
     )

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from entrepot.config import Config
-from entrepot.core.audit import Record
+from entrepot.core.audit import REGISTRY, Record, event
 from entrepot.core.audit_forms import ecs_line
 from entrepot.db import Database, Transaction
 from entrepot.db.checkpoints import find_oldest_audit_event
 from entrepot.db.settings import ensure_setting
-from entrepot.services.audit import Trail
+from entrepot.services.audit import Notes, Trail
 from entrepot.services.maintenance import Chore
 from entrepot.telemetry import Metrics
 
@@ -56,31 +56,36 @@ def open_trail(config: Config, index: Database, *, metrics: Metrics | None = Non
     )
 
 
-def open_checkpoints(config: Config, index: Database, *, secret: str) -> "Checkpoints":
+def open_checkpoints(
+    config: Config, index: Database, *, trail: Trail, secret: str
+) -> "Checkpoints":
     """Return what signs and verifies checkpoints of the audit log."""
     from entrepot.services.checkpoints import Checkpoints
 
     keep = int(config.audit.keep * _SECOND) or None
-    return Checkpoints(index, secret=secret.encode(), now=_now, keep=keep)
+    return Checkpoints(index, trail=trail, secret=secret.encode(), now=_now, keep=keep)
 
 
-async def verifier(config: Config, index: Database) -> "Checkpoints":
-    """Return what verifies the audit log beside the servers."""
-    secret = config.http.secret or await shared_secret(index)
-    return open_checkpoints(config, index, secret=secret)
+async def verifier(config: Config, index: Database, trail: Trail) -> "Checkpoints":
+    """Return what verifies the audit log."""
+    secret = config.http.secret or await shared_secret(trail)
+    return open_checkpoints(config, index, trail=trail, secret=secret)
 
 
-async def shared_secret(index: Database) -> str:
-    """Return the secret of every process on this index where none is configured."""
+async def shared_secret(trail: Trail) -> str:
+    """Return the secret of every process on an index where none is configured."""
     new = token_hex(32)
 
-    async def work(transaction: Transaction) -> str:
-        return await ensure_setting(transaction, "http.secret", default=new)
+    async def work(transaction: Transaction, notes: Notes) -> str:
+        secret = await ensure_setting(transaction, "http.secret", default=new)
+        if secret == new:
+            notes.add(event("key.create", target="http.secret", purpose="seals the others"))
+        return secret
 
-    return await index.write(work)
+    return await trail.write(work, by=REGISTRY)
 
 
-def audit_chores(config: Config, index: Database, *, secret: str) -> list[Chore]:
+def audit_chores(config: Config, index: Database, *, trail: Trail, secret: str) -> list[Chore]:
     """Return what is done for the audit log from time to time. Cryptography is loaded when there is
     something to sign.
     """
@@ -88,7 +93,7 @@ def audit_chores(config: Config, index: Database, *, secret: str) -> list[Chore]
 
     async def checkpoints() -> "Checkpoints | None":
         if not opened and await find_oldest_audit_event(index) is not None:
-            opened.append(open_checkpoints(config, index, secret=secret))
+            opened.append(open_checkpoints(config, index, trail=trail, secret=secret))
         return opened[0] if opened else None
 
     async def sign() -> None:

@@ -10,7 +10,6 @@ from entrepot.app.stores import now
 from entrepot.app.tokens import open_foreign, open_workloads
 from entrepot.config import Config
 from entrepot.core.guarding import Rule
-from entrepot.db import Database
 from entrepot.db.accounts import find_user
 from entrepot.db.credentials import find_holder, find_holder_by_id
 from entrepot.db.revision import find_revision
@@ -25,6 +24,7 @@ from entrepot.identity.secrets import Secrets
 from entrepot.identity.several import Several
 from entrepot.identity.sources import Source
 from entrepot.services.guarding import Lockouts
+from entrepot.services.stores import Stores
 from entrepot.services.uses import Uses
 from entrepot.telemetry import Metrics
 
@@ -36,9 +36,10 @@ class Authentication:
     the index, None where nobody is in there.
     """
 
-    def __init__(self, config: Config, index: Database, metrics: Metrics) -> None:
+    def __init__(self, config: Config, stores: Stores, metrics: Metrics) -> None:
         self._config = config
-        self._index = index
+        self._index = index = stores.index
+        self._trail = stores.trail
         self._metrics = metrics
         self._uses = Uses(index)
         self._passwords: Passwords | None = None
@@ -103,7 +104,7 @@ class Authentication:
         if auth.local is not None:
             from entrepot.identity.local import Local
 
-            rehash = open_users(self._config, self._index).rehash
+            rehash = open_users(self._config, self._index, trail=self._trail).rehash
             found.append(Local(directory, open_argon2(self._config), rehash=rehash))
         if auth.htpasswd is not None:
             roles = roles_of(self._config)
@@ -116,7 +117,7 @@ class Authentication:
 
     def _guard(self) -> Guard:
         limits = self._config.auth.limits
-        lockouts = Lockouts(self._index, now=now)
+        lockouts = Lockouts(self._index, now=now, trail=self._trail)
 
         def rule(attempts: int) -> Rule:
             return Rule(attempts, limits.delay, limits.maxdelay, limits.memory)

@@ -134,4 +134,4 @@ def _boot() -> str:
 
 async def upload_secret(stores: Stores) -> str:
     """Return the key that signs upload states, the same for every process on this index."""
-    return await shared_secret(stores.index)
+    return await shared_secret(stores.trail)

@@ -167,7 +167,7 @@ class _Runtime:
     async def _authenticate(self, stores: Stores) -> Authentication:
         if self._config.storage.driver == "inmemory":
             await ensure_administrator(self._config, stores.index)
-        return Authentication(self._config, stores.index, self.metrics)
+        return Authentication(self._config, stores, self.metrics)
 
     def log_access(self, request: Request, status: int, seconds: float, sent: int) -> None:
         """Write a line of the access log, if there is one."""
@@ -256,7 +256,7 @@ class _Runtime:
             purge_age=purging.age,
             purge_dry_run=purging.dryrun,
             metrics=self.metrics,
-            chores=audit_chores(self._config, stores.index, secret=secret),
+            chores=audit_chores(self._config, stores.index, trail=stores.trail, secret=secret),
             beside=[open_runner(stores, metrics=self.metrics).run],
         )
 

@@ -47,6 +47,9 @@ NOBODY: Final = Actor()
 """Somebody of whom nothing is known."""
 
 
+REGISTRY: Final = Actor(kind="registry", method="registry", reason="the registry does so by itself")
+"""The registry, for what nobody asked for."""
+
 COPIER: Final = Actor(
     kind="registry", method="import", reason="copied from another registry by a command on the host"
 )

@@ -19,7 +19,8 @@ _CATEGORIES: Final = {
     "role": ("iam", "change"),
     "namespace": ("iam", "change"),
     "admin": ("iam", "admin"),
-    "key": ("configuration", "creation"),
+    "key": ("configuration", "change"),
+    "session": ("session", "info"),
 }
 _TYPES: Final = {"push": "creation", "mount": "creation", "delete": "deletion", "pull": "access"}
 _OUTCOMES: Final = {"success": "success", "failure": "failure", "denied": "failure"}

@@ -13,7 +13,7 @@ _ADD = """
     INSERT INTO signing_keys (kid, sealed, certificate, signs_from, signs_until, expires_at)
     VALUES (:kid, :sealed, :certificate, :signs_from, :signs_until, :expires_at)
 """
-_FORGET = "DELETE FROM signing_keys WHERE expires_at <= :now"
+_FORGET = "DELETE FROM signing_keys WHERE expires_at <= :now RETURNING kid"
 
 
 class SigningKey(NamedTuple):
@@ -41,6 +41,6 @@ async def add_signing_key(transaction: Transaction, key: SigningKey) -> None:
     await transaction.execute(_ADD, key._asdict())
 
 
-async def forget_signing_keys(transaction: Transaction, *, now: int) -> None:
-    """Remove keys whose last token has expired."""
-    await transaction.execute(_FORGET, {"now": now})
+async def forget_signing_keys(transaction: Transaction, *, now: int) -> list[str]:
+    """Remove keys whose last token has expired; return their ids."""
+    return [row[0] for row in await transaction.fetch_all(_FORGET, {"now": now})]

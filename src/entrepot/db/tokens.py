@@ -55,9 +55,11 @@ async def replace_refresh_token(transaction: Transaction, fingerprint: bytes, *,
     await transaction.execute(_REPLACE, {"fingerprint": fingerprint, "now": now})
 
 
-async def revoke_chain(transaction: Transaction, chain: bytes) -> None:
-    """Remove a refresh token with all that it came from and that came from it."""
-    await transaction.execute(_REVOKE_CHAIN, {"chain": chain})
+async def revoke_chain(transaction: Transaction, chain: bytes) -> bool:
+    """Remove a refresh token with all that it came from and that came from it; return whether there
+    were any.
+    """
+    return await transaction.execute(_REVOKE_CHAIN, {"chain": chain}) > 0
 
 
 async def forget_refresh_tokens(transaction: Transaction, *, now: int) -> None:

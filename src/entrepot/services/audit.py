@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 
 import structlog
 
-from entrepot.core.audit import Actor, Chain, Event, Record, event, extend, on_host
+from entrepot.core.audit import REGISTRY, Actor, Chain, Event, Record, event, extend, on_host
 from entrepot.db.audit import add_audit_events
 from entrepot.db.engine import Database, Transaction, Work
 from entrepot.db.errors import DatabaseError
@@ -180,7 +180,7 @@ class Trail:
             return
         if dropped:
             gone = event("audit.dropped", outcome="failure", count=dropped)
-            noted.append((self._now(), Actor(kind="registry", method="registry"), gone))
+            noted.append((self._now(), REGISTRY, gone))
         chain = self._take()
         chain, records = extend(chain, noted, node=self._node)
 

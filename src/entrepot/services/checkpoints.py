@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
 )
 from msgspec import Struct
 
+from entrepot.core.audit import REGISTRY, event
 from entrepot.core.checkpoints import (
     LATE,
     ChainCheck,
@@ -47,6 +48,7 @@ from entrepot.db.checkpoints import (
     list_checkpoints_since,
 )
 from entrepot.db.engine import Database, Reader, Transaction
+from entrepot.services.audit import Notes, Trail
 
 _PURPOSE: Final = "audit checkpoint key"
 _STEP: Final = 6 * 3600 * 1_000_000
@@ -72,9 +74,16 @@ class Checkpoints:
     """
 
     def __init__(
-        self, index: Database, *, secret: bytes, now: Callable[[], int], keep: int | None = None
+        self,
+        index: Database,
+        *,
+        trail: Trail,
+        secret: bytes,
+        now: Callable[[], int],
+        keep: int | None = None,
     ) -> None:
         self._index = index
+        self._trail = trail
         self._secret = secret
         self._now = now
         self._keep = keep
@@ -84,15 +93,10 @@ class Checkpoints:
         """Sign a checkpoint if any chain has grown, and return its number."""
         last = await find_last_checkpoint(self._index)
         since = last.created_at - LATE if last is not None else 0
-        known = await self._known(since)
-        grown = [
-            head
-            for head in await list_audit_heads(self._index, since=since)
-            if head[1] > known.get(head[0], 0)
-        ]
-        if not grown:
+        if not await self._grown(since):
             return None
-        key = await self._own_key()
+        key = await self._own_key()  # if it is made now, that is an event as well
+        grown = await self._grown(since)
 
         async def work(transaction: Transaction) -> Signed | None:
             latest = await find_last_checkpoint(transaction)
@@ -225,17 +229,26 @@ class Checkpoints:
         )
         spare = AuditKey(_kid(public), public, sealed, self._now())
 
-        async def work(transaction: Transaction) -> _Key:
+        async def work(transaction: Transaction, notes: Notes) -> _Key:
             for row in reversed(await list_audit_keys(transaction)):
                 known = self._opened(row)
                 if known is not None:
                     return known
             await add_audit_key(transaction, spare)
-            _log.info("key made that signs audit checkpoints", kid=spare.kid)
+            notes.add(event("key.create", target=spare.kid, purpose=_PURPOSE))
             return _Key(spare.kid, private)
 
-        self._key = await self._index.write(work)
+        self._key = await self._trail.write(work, by=REGISTRY)
         return self._key
+
+    async def _grown(self, since: int) -> list[tuple[int, int, bytes]]:
+        """Return the ends of those chains that no checkpoint knows, if they grew since a time."""
+        known = await self._known(since)
+        return [
+            head
+            for head in await list_audit_heads(self._index, since=since)
+            if head[1] > known.get(head[0], 0)
+        ]
 
     async def _known(self, since: int) -> dict[int, int]:
         """Return how far checkpoints know the chains that have events since a time: such an event

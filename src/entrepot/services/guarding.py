@@ -49,7 +49,19 @@ class Lockouts:
                 written.append(failures)
             return written
 
-        return await self._index.write_lazily(work)
+        written = await self._index.write_lazily(work)
+        for failures in written:
+            seconds = round(failures.seconds_left(now))
+            if seconds > 0:
+                told = event(
+                    "login.lock",
+                    outcome="denied",
+                    reason=f"too many failed logins of this {failures.kind}",
+                    failures=failures.count,
+                    seconds=seconds,
+                )
+                self._trail.note(told, by=_locked(failures))
+        return written
 
     async def clear(self, kind: FailureKind, subject: str) -> None:
         """Forget the failures of an account or address."""
@@ -86,3 +98,12 @@ class Lockouts:
             return lifted
 
         return await self._trail.write(work, by=by)
+
+
+def _locked(failures: Failures) -> Actor:
+    """Return whom a lock is about. A name as it was typed is no target: those are in the log of
+    the program as well, and it may be a password in the wrong field.
+    """
+    if failures.kind == "address":
+        return Actor(kind="unknown", method="", address=failures.subject)
+    return Actor(failures.subject, "unknown", "")

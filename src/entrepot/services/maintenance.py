@@ -11,12 +11,14 @@ from uuid import UUID
 
 import structlog
 
+from entrepot.core.audit import REGISTRY, event
 from entrepot.core.digest import Digest
 from entrepot.core.errors import EntrepotError
 from entrepot.db import Transaction
 from entrepot.db.blobs import forget_blob, list_unsynced, mark_synced
 from entrepot.db.settings import ensure_setting, replace_setting
 from entrepot.db.uploads import forget_ended_uploads
+from entrepot.services.audit import Notes
 from entrepot.services.stores import Stores
 from entrepot.services.uploads import BEGIN_WITHIN
 from entrepot.storage import UploadBusyError
@@ -93,11 +95,13 @@ async def _is_whole(stores: Stores, digest: Digest, *, same_boot: bool) -> bool:
 
 
 async def _forget(stores: Stores, digests: list[Digest]) -> None:
-    async def work(transaction: Transaction) -> None:
+    async def work(transaction: Transaction, notes: Notes) -> None:
         for digest in digests:
             await forget_blob(transaction, digest)
+            reason = "it was not durable when the power went"
+            notes.add(event("blob.lost", outcome="failure", digest=digest, reason=reason))
 
-    await stores.index.write(work)
+    await stores.trail.write(work, by=REGISTRY)
 
 
 async def purge_uploads(stores: Stores, *, age: float, dry_run: bool) -> list[UUID]:

@@ -31,6 +31,7 @@ from cryptography.x509.oid import NameOID
 from joserfc.jwk import ECKey
 from msgspec import Struct
 
+from entrepot.core.audit import REGISTRY, event
 from entrepot.core.sealing import NONCE_BYTES, SealBrokenError, seal, unseal
 from entrepot.core.tokens import libtrust_fingerprint
 from entrepot.db import DatabaseError, Transaction
@@ -41,6 +42,7 @@ from entrepot.db.signing_keys import (
     list_signing_keys,
 )
 from entrepot.identity.jws import sign
+from entrepot.services.audit import Notes
 from entrepot.services.stores import Stores
 
 _PURPOSE: Final = "token signing key"
@@ -143,19 +145,20 @@ class SigningKeys:
         """Add the keys that are missing, and return all; another process may have been faster."""
         spare = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
 
-        async def work(transaction: Transaction) -> list[_Usable]:
+        async def work(transaction: Transaction, notes: Notes) -> list[_Usable]:
             known = self._open(await list_signing_keys(transaction), now=now)
             for key, times in zip(
                 spare, _missing(known, now=now, schedule=self._schedule), strict=False
             ):
                 made = self._row(key, *times)
                 await add_signing_key(transaction, made)
-                _log.info("key made that signs tokens", kid=made.kid)
+                notes.add(event("key.create", target=made.kid, purpose=_PURPOSE))
                 known += self._open([made], now=now)
-            await forget_signing_keys(transaction, now=now)
+            for kid in await forget_signing_keys(transaction, now=now):
+                notes.add(event("key.delete", target=kid, purpose=_PURPOSE))
             return known
 
-        return await self._stores.index.write(work)
+        return await self._stores.trail.write(work, by=REGISTRY)
 
     def _row(self, key: ec.EllipticCurvePrivateKey, start: int, end: int) -> SigningKey:
         public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from entrepot.core.access import Action, Identity
+from entrepot.core.audit import NOBODY, Actor, Event, event
 from entrepot.core.errors import UnauthorizedError
 from entrepot.core.tokens import (
     ACTIONS,
@@ -46,6 +47,7 @@ from entrepot.db.tokens import (
 from entrepot.identity.bearer import Good, Standing
 from entrepot.identity.jws import OURS, read_token, verify
 from entrepot.services.access import Access
+from entrepot.services.audit import Notes
 from entrepot.services.signing_keys import SigningKeys
 from entrepot.services.stores import Stores
 
@@ -106,8 +108,9 @@ class TokenServer:
         self._standing = standing
         self._rules = TokenRules((terms.issuer,), terms.services[:1], terms.leeway)
 
-    async def issue(self, identity: Identity, wish: Wish) -> Issued:
-        """Return a token for what `identity` may do of what is wished for.
+    async def issue(self, identity: Identity, wish: Wish, *, by: Actor = NOBODY) -> Issued:
+        """Return a token for what `identity` may do of what is wished for. `by` says from where it
+        was asked for.
 
         Raises:
             UnauthorizedError: nobody knows who that is, and nothing here is for just anybody.
@@ -117,10 +120,12 @@ class TokenServer:
         issued = await self._issue(identity, wish)
         if not wish.offline or identity.method not in {*LASTING, SESSION}:
             return issued
-        token = await self._add_refresh(identity, wish)
+        token = await self._add_refresh(identity, wish, by=_as(identity, by))
         return msgspec.structs.replace(issued, refresh_token=token)
 
-    async def refresh(self, token: str, wish: Wish) -> tuple[Identity, Issued]:
+    async def refresh(
+        self, token: str, wish: Wish, *, by: Actor = NOBODY
+    ) -> tuple[Identity, Issued]:
         """Return whose a refresh token is, and a token for what they may do of what is wished for.
 
         Raises:
@@ -133,8 +138,10 @@ class TokenServer:
         if known is None or known.expires_at <= now:
             raise TokenRefusedError("the refresh token is unknown or has expired")
         if known.replaced_at is not None and now > known.replaced_at + GRACE * _SECOND:
-            await self._revoke(known.chain)
-            raise TokenRefusedError("the refresh token was replaced; all of its line end")
+            reason = "the refresh token was replaced; all of its line end"
+            told = event("session.revoke", outcome="denied", reason=reason, client=known.client)
+            await self._revoke(known, told, by=by)
+            raise TokenRefusedError(reason)
         if known.service != wish.service or not _same_client(known.client, wish.client):
             raise TokenRefusedError("the refresh token is for another service or client")
         holder = msgspec.json.decode(known.holder, type=Identity)
@@ -143,14 +150,16 @@ class TokenServer:
             raise TokenRefusedError("the holder may not log in any more")
         issued = await self._issue(identity, wish)
         if self.terms.rotate:
-            token = await self._succeed(mark, known)
+            token = await self._succeed(mark, known, by=_as(identity, by))
         return identity, msgspec.structs.replace(issued, refresh_token=token)
 
-    async def revoke(self, token: str) -> None:
+    async def revoke(self, token: str, *, by: Actor = NOBODY) -> None:
         """End a refresh token with all that came from it; one that isn't known has ended."""
         known = await find_refresh_token(self._stores.index, _fingerprint(token))
         if known is not None:
-            await self._revoke(known.chain)
+            reason = "whoever has the refresh token may end it"
+            told = event("session.revoke", reason=reason, client=known.client)
+            await self._revoke(known, told, by=by)
 
     async def check(self, token: str) -> Good:
         """Return what a token of ours is good for, or raise `TokenRefusedError`."""
@@ -221,7 +230,7 @@ class TokenServer:
             actions = ()
         return AccessEntry(scope.type, scope.name, actions, scope.kind) if actions else None
 
-    async def _add_refresh(self, identity: Identity, wish: Wish) -> str:
+    async def _add_refresh(self, identity: Identity, wish: Wish, *, by: Actor) -> str:
         now = self._stores.now()
         token = _new_token()
         life = self.terms.refresh_lifetime
@@ -237,30 +246,46 @@ class TokenServer:
             replaced_at=None,
         )
 
-        async def work(transaction: Transaction) -> None:
+        async def work(transaction: Transaction, notes: Notes) -> None:
             await forget_refresh_tokens(transaction, now=now)
             await add_refresh_token(transaction, _fingerprint(token), row)
+            notes.add(event("session.create", client=wish.client, service=wish.service))
 
-        await self._stores.index.write(work)
+        await self._stores.trail.write(work, by=by)
         return token
 
-    async def _succeed(self, mark: bytes, known: RefreshToken) -> str:
+    async def _succeed(self, mark: bytes, known: RefreshToken, *, by: Actor) -> str:
         """Return the successor of a refresh token, which ends when the first of its line does."""
         token = _new_token()
         now = self._stores.now()
 
-        async def work(transaction: Transaction) -> None:
+        async def work(transaction: Transaction, notes: Notes) -> None:
             await replace_refresh_token(transaction, mark, now=now)
             await add_refresh_token(transaction, _fingerprint(token), known)
+            notes.add(event("session.rotate", client=known.client, service=known.service))
 
-        await self._stores.index.write(work)
+        await self._stores.trail.write(work, by=by)
         return token
 
-    async def _revoke(self, chain: bytes) -> None:
-        async def work(transaction: Transaction) -> None:
-            await revoke_chain(transaction, chain)
+    async def _revoke(self, known: RefreshToken, told: Event, *, by: Actor) -> None:
+        async def work(transaction: Transaction, notes: Notes) -> None:
+            if await revoke_chain(transaction, known.chain):
+                notes.add(told)
 
-        await self._stores.index.write(work)
+        holder = msgspec.json.decode(known.holder, type=Identity)
+        await self._stores.trail.write(work, by=_as(holder, by))
+
+
+def _as(identity: Identity, by: Actor) -> Actor:
+    """Return somebody from where `by` came."""
+    return msgspec.structs.replace(
+        by,
+        name=identity.name,
+        kind=identity.kind,
+        method=identity.method,
+        credential=identity.credential,
+        reason=f"known by {identity.method}",
+    )
 
 
 def _new_token() -> str:

@@ -1,0 +1,229 @@
+"""Nothing writes without an event: neither in the source, nor by any route; and nothing is refused
+without one.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import entrepot
+from entrepot.api.routes import TABLE
+from entrepot.core.access import Action
+from tests.access.worlds import ROOT, Estate, Open, made
+from tests.api.test_rights import ABOVE, MAKES, QUERIES, ask, furnished
+from tests.unit.identity.credentials import basic
+
+SOURCE = Path(entrepot.__file__).parent
+WRITES = {"write", "write_lazily"}
+BY_ITSELF = {
+    "services/accounts.py rehash": "another hash of the same password",
+    "services/audit.py flush": "the events themselves",
+    "services/audit.py write": "what the trail does",
+    "services/audit.py write_lazily": "what the trail does",
+    "services/checkpoints.py prune": "a signed checkpoint says what is gone",
+    "services/checkpoints.py sign": "the checkpoints themselves",
+    "services/exports.py _cutoff": "how far an export is",
+    "services/exports.py export_layout": "how far an export is",
+    "services/guarding.py add": "failed logins are noted one by one, and so are locks",
+    "services/guarding.py clear": "forgets failed logins at one that is noted",
+    "services/imports.py _write": "how far an import is; its begin and its end are noted",
+    "services/maintenance.py _mark_synced": "blobs are durable",
+    "services/maintenance.py forget_old_uploads": "uploads that ended long ago",
+    "services/maintenance.py recover": "which run of the machine this is",
+    "services/ownership.py check_owner": "which index this is, asked for the first time",
+    "services/pull.py _keep_blob": "somebody was told of a blob, which stays a while longer",
+    "services/pull.py _keep_manifest": "and of a manifest",
+    "services/pulls.py write": "how often manifests are pulled",
+    "services/takeover.py take_over": "indexes what registry:2 left, when it is asked for",
+    "services/takeover.py take_over_blob": "indexes what registry:2 left",
+    "services/upload_sessions.py remove": "how far an upload is",
+    "services/upload_sessions.py save": "how far an upload is",
+    "services/uploads.py _end": "an upload ends of which nothing comes",
+    "services/uses.py write": "when secrets were last used; logins are noted",
+    "services/work.py": "which process does what; what came of it is noted",
+}
+"""Who writes past the trail, and why nobody needs an event of it."""
+
+
+def _functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Give the functions of a module and the methods of its classes, and not what is in them."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+        elif isinstance(node, ast.ClassDef):
+            yield from _functions(node)
+
+
+def _owner(node: ast.Attribute) -> str:
+    """Return on what a method is called: `index` of `self._index.write`."""
+    owner = node.value
+    name = owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", "")
+    return name.lstrip("_")
+
+
+def _writing(owner: str) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """Give the functions above the index that write by `owner`."""
+    for path in sorted(SOURCE.rglob("*.py")):
+        place = path.relative_to(SOURCE).as_posix()
+        if place.startswith("db/"):
+            continue
+        for function in _functions(ast.parse(path.read_text())):
+            for node in ast.walk(function):
+                if (
+                    isinstance(node, ast.Attribute)
+                    and node.attr in WRITES
+                    and _owner(node) == owner
+                ):
+                    yield f"{place} {function.name}", function
+                    break
+
+
+def test_who_writes_without_an_event_says_why() -> None:
+    """A new transaction goes through the trail, or gets a line here with its reason."""
+    writing = {place for place, _ in _writing("index")}
+    modules = {place.partition(" ")[0] for place in writing}
+    silent = [place for place in writing if not {place, place.partition(" ")[0]} & set(BY_ITSELF)]
+    assert silent == [], "use trail.write, or say in BY_ITSELF why nobody needs to know"
+    assert [place for place in BY_ITSELF if place not in writing | modules] == []
+
+
+def test_who_writes_by_the_trail_says_what() -> None:
+    """The transaction that is given to it uses its notes."""
+    silent = []
+    for place, function in _writing("trail"):
+        inner = [
+            node
+            for node in ast.walk(function)
+            if isinstance(node, ast.AsyncFunctionDef) and node is not function
+        ]
+        told = {
+            name.id
+            for each in inner
+            for name in ast.walk(each)
+            if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Load)
+        }
+        if "notes" not in told:
+            silent.append(place)
+    assert silent == []
+
+
+async def _events(registry: Estate, who: str, outcome: str) -> int:
+    await registry.stores.trail.flush()
+    page = await registry.application._context.accounts.audit.search(
+        {"actor": who, "outcome": outcome}, since=0, until=2**62, limit=1000
+    )
+    return sum(found.record.action != "login" for found in page.found)
+
+
+@pytest.mark.anyio
+async def test_every_route_that_changes_something(estate: Open) -> None:
+    """As somebody who may: each is a success with an event, of whom and of what."""
+    async with estate("reader", "developer", "operator", "admin") as registry:
+        fields = {**await furnished(registry), "{subject}": "eve"}
+        wrong = ((b"authorization", basic("eve", "wrong").encode()),)
+        assert (await registry.site.ask("GET", "/v2/", headers=wrong)).status == 401
+        routes = [
+            route
+            for route in TABLE
+            if route.path.startswith("/api/v1") and route.method not in {"GET", "HEAD"}
+        ]
+        routes.sort(
+            key=lambda route: (
+                route.method == "DELETE",
+                "{namespace}" in route.path,
+                -len(route.path),
+            )
+        )
+        for route in routes:
+            path = route.path
+            for field, value in fields.items():
+                path = path.replace(field, value)
+            before = await _events(registry, ROOT, "success")
+            answer = await ask(
+                registry,
+                ROOT,
+                route.method,
+                path.removeprefix("/api/v1"),
+                query="move_up=true" if (route.method, route.path) in ABOVE else "",
+                body=MAKES.get((route.method, route.path)),
+            )
+            assert answer.status < 300, (route, answer.body)
+            assert await _events(registry, ROOT, "success") > before, route
+
+
+@pytest.mark.anyio
+async def test_every_refusal(estate: Open) -> None:
+    """As somebody who is known and may not: on every route that needs a right."""
+    async with estate("reader", "developer", "operator", "admin", "none") as registry:
+        fields = {
+            **await furnished(registry),
+            "{name}": "team/app",
+            "{reference}": "v1",
+            "{digest}": f"sha256:{'0' * 64}",
+            "{upload}": "0" * 32,
+        }
+        refused = 0
+        for route in TABLE:
+            if route.action in {Action.PROBE, Action.LOGIN, Action.CONNECT}:
+                continue
+            path = route.path
+            for field, value in fields.items():
+                path = path.replace(field, value)
+            before = await _events(registry, "none", "denied")
+            body = MAKES.get((route.method, route.path))
+            query = QUERIES.get(route.path, "") if route.method == "GET" else ""
+            if path.startswith("/api/v1"):
+                where = path.removeprefix("/api/v1")
+                answer = await ask(registry, "none", route.method, where, query=query, body=body)
+            else:
+                answer = await registry.ask("none", route.method, path)
+            if answer.status < 400:
+                assert route.action is Action.LIST, route  # a list holds what may be seen
+                continue
+            refused += 1
+            assert answer.status in {401, 403, 404}, (route, answer.status)
+            assert await _events(registry, "none", "denied") == before + 1, route
+        assert refused > 40
+
+
+@pytest.mark.anyio
+async def test_whoever_gives_more_than_they_have_is_noted(estate: Open) -> None:
+    """Also what is refused after the action itself was allowed."""
+    async with estate("boss") as registry:
+        await registry.namespaces.create("team", by="test")
+        role = {"name": "chief", "actions": ["members"]}
+        assert (await ask(registry, ROOT, "POST", "/roles", body=role)).status == 201
+        await registry.give(made("team", "user:boss", "chief"))
+        body = {
+            "namespace": "team",
+            "roles": ["admin"],
+            "subjects": [{"kind": "user", "name": "boss"}],
+        }
+        assert (await ask(registry, "boss", "POST", "/grants", body=body)).status == 403
+        await registry.stores.trail.flush()
+        page = await registry.application._context.accounts.audit.search(
+            {"actor": "boss", "outcome": "denied"}, since=0, until=2**62, limit=9
+        )
+        (denied,) = (found.record for found in page.found)
+        assert (denied.action, denied.target) == ("api.members", "/api/v1/grants")
+        assert denied.reason.startswith("the role admin is more: ")
+
+
+@pytest.mark.anyio
+async def test_locks_are_noted(estate: Open) -> None:
+    """With how many failures there were."""
+    async with estate() as registry:
+        wrong = ((b"authorization", basic("eve", "wrong").encode()),)
+        for _ in range(10):
+            await registry.site.ask("GET", "/v2/", headers=wrong)
+        await registry.stores.trail.flush()
+        page = await registry.application._context.accounts.audit.search(
+            {"action": "login.lock"}, since=0, until=2**62, limit=9
+        )
+        (locked,) = (found.record for found in page.found)
+        assert (locked.actor, locked.outcome) == ("eve", "denied")
+        assert locked.detail == '{"failures":10,"seconds":1}'
