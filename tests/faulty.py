@@ -117,13 +117,15 @@ def _length(lines: list[str]) -> int:
 
 
 @contextmanager
-def start_proxy(target: int) -> Iterator[Proxy]:
-    """A proxy on a free port, in a thread of its own; without faults until it is given some."""
+def start_proxy(target: int, *, port: int = 0) -> Iterator[Proxy]:
+    """A proxy in a thread of its own, on any port that is free; without faults until it is given
+    some.
+    """
     proxy, loop, ready = Proxy(target), asyncio.new_event_loop(), threading.Event()
     ended = asyncio.Event()
 
     async def live() -> None:
-        server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, limit=_HEAD)
+        server = await asyncio.start_server(proxy.serve, "127.0.0.1", port, limit=_HEAD)
         proxy.port = server.sockets[0].getsockname()[1]
         ready.set()
         await ended.wait()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +17,32 @@ import httpx
 import pytest
 import yaml
 
+from tests.certificates import Authority
 from tests.conformance.pushing import push
+from tests.faulty import start_proxy
+from tests.objectstores import SeaweedFS
 from tests.postgres import PASSWORD, Postgres, start_postgres
 from tests.servers import (
     Registry,
     RegistryStartError,
     default_config,
     free_port,
+    merged,
     start_registry,
     wait_until,
 )
 from tests.wire.images import image
+
+WAITS = "the start waits for a server"
 
 
 def get(registry: Registry, path: str) -> httpx.Response:
     return httpx.get(f"{registry.url}{path}", timeout=20)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def own_postgres() -> Iterator[Postgres]:
-    """A server that the test may stop."""
+    """A server that a test may stop, if it starts it again."""
     with start_postgres() as running:
         yield running
 
@@ -177,12 +184,16 @@ def broken_urls(postgres: Postgres) -> dict[str, tuple[str, str]]:
 def test_an_address_that_does_not_work(postgres: Postgres, tmp_path: Path, kind: str) -> None:
     """The start, and `config check` before it, name the key and say what was answered."""
     url, said = broken_urls(postgres)[kind]
-    config: dict[str, Any] = {"database": {"url": url, "connecttimeout": "3s"}}
+    database = {"url": url, "connecttimeout": "3s"}
+    if kind in {"port", "host"}:  # it waits for these, and for nothing else
+        database["startuptimeout"] = "1s"
+    config: dict[str, Any] = {"database": database}
     with pytest.raises(RegistryStartError) as caught, start_registry(tmp_path / "r", config=config):
         pass
     assert "database.url: " in str(caught.value)
     assert said in str(caught.value)
     assert "Traceback" not in str(caught.value)
+    assert (WAITS in str(caught.value)) == (kind in {"port", "host"})
     path = tmp_path / "config.yml"
     path.write_text(
         yaml.safe_dump({**default_config(tmp_path / "r", port=free_port(), workers=1), **config})
@@ -199,6 +210,80 @@ def test_an_address_that_does_not_work(postgres: Postgres, tmp_path: Path, kind:
     assert said in line
     for text in (str(caught.value), checked.stdout, checked.stderr):
         assert "s3cret" not in text
+
+
+@contextmanager
+def starting(root: Path, config: dict[str, Any]) -> Iterator[Registry]:
+    """A registry that waits for a server, from when it says so on; ended on leaving."""
+    port = free_port()
+    full = merged(default_config(root, port=port, workers=1), config)
+    if "s3" in full["storage"]:
+        del full["storage"]["filesystem"]
+    registry = Registry(root, config=full, port=port, env={}, args=())
+
+    def start() -> None:
+        with suppress(RegistryStartError):
+            registry.start()
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    try:
+        wait_until(
+            lambda: WAITS in registry.log(), seconds=30, what="a failure that it can wait for"
+        )
+        yield registry
+    finally:
+        registry.stop()
+        thread.join()
+
+
+def test_servers_that_come_later(
+    own_postgres: Postgres, seaweedfs: SeaweedFS, tmp_path: Path
+) -> None:
+    """The node says what it waits for and is alive meanwhile; then it serves."""
+    url, port, debug = own_postgres.empty_database(), free_port(), f"127.0.0.1:{free_port()}"
+    section = seaweedfs.config("tests", rootdirectory=f"later/{tmp_path.name}")
+    config = {
+        "http": {"debug": {"addr": debug}},
+        "database": {"url": url},
+        "storage": {"s3": section | {"regionendpoint": f"http://127.0.0.1:{port}"}},
+    }
+    own_postgres.stop("fast")
+    with starting(tmp_path / "r", config) as registry:
+        for place in (registry.url, f"http://{debug}"):
+            assert httpx.get(f"{place}/livez").status_code == 200
+            assert httpx.get(f"{place}/readyz").status_code == 503
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
+            answer = httpx.request(method, f"{registry.url}/v2/a/manifests/latest")
+            assert answer.status_code == 503
+            assert answer.headers["Retry-After"] == "5"
+        assert httpx.get(f"{registry.url}/v2/").json()["errors"][0]["code"] == "UNAVAILABLE"
+        assert f"storage.s3: 127.0.0.1:{port} can't be reached" in registry.log()
+        with start_proxy(seaweedfs.port, port=port):
+            wait_until(lambda: "database.url: the index at" in registry.log(), seconds=30)
+            own_postgres.start()
+            wait_until(lambda: get(registry, "/readyz").status_code == 200, seconds=30)
+            assert httpx.get(f"http://{debug}/readyz").status_code == 200
+            with httpx.Client(base_url=registry.url, timeout=20) as client:
+                push(client, "a", image("later"), tag="latest")
+        assert registry.log().count(WAITS) == 2  # once for each
+        assert PASSWORD not in registry.log()
+        assert "Traceback" not in registry.log()
+
+
+def test_a_start_that_waits_can_be_ended(tmp_path: Path) -> None:
+    """By SIGTERM, at once. Over TLS, too, clients are told that they should come again."""
+    authority = Authority(tmp_path)
+    pair = authority.server()
+    config = {
+        "http": {"tls": {"certificate": str(pair.certificate), "key": str(pair.key)}},
+        "database": {"url": f"postgresql://registry:{PASSWORD}@127.0.0.1:{free_port()}/x"},
+    }
+    with starting(tmp_path / "r", config) as registry:
+        trusted = ssl.create_default_context(cafile=authority.certificate)
+        assert httpx.get(f"{registry.url}/v2/", verify=trusted).status_code == 503
+        registry.process.terminate()
+        assert registry.process.wait(2) == 0
 
 
 def test_config_check_finds_the_index(postgres_url: str, tmp_path: Path) -> None:

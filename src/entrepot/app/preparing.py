@@ -17,6 +17,7 @@ from entrepot.app.stores import (
     try_objects,
 )
 from entrepot.config import Config, ConfigError, Problem
+from entrepot.core.errors import EntrepotError, UnreachableError
 from entrepot.db import DatabaseError
 from entrepot.db.opening import migrate_index
 from entrepot.identity.users import create_users_file
@@ -37,6 +38,7 @@ def prepare(config: Config) -> None:
     administrator.
 
     Raises:
+        UnreachableError: a server that is needed doesn't answer just now; this may be repeated.
         EntrepotError: the registry can't start, with what to do about it.
     """
     if config.auth.htpasswd is not None:
@@ -47,12 +49,19 @@ def prepare(config: Config) -> None:
         try:
             asyncio.run(try_objects(config))
         except StorageError as error:
-            raise ConfigError([Problem(about_storage(config, error))]) from error
+            raise _told(about_storage(config, error), error) from error
     _prepare_index(config)
     if config.storage.in_objects and not config.database.url:
         path = str(index_address(config).path)
         _log.warning("the index is kept on this machine: keep it, and back it up", path=path)
     asyncio.run(_recover(config))
+
+
+def _told(problem: str, failure: EntrepotError) -> EntrepotError:
+    """Return what is raised for a failure with the key that it is about."""
+    if isinstance(failure, UnreachableError):
+        return UnreachableError(problem)
+    return ConfigError([Problem(problem)])
 
 
 def adopt(config: Config, *, by: str) -> Adopted:
@@ -72,7 +81,7 @@ async def _adopt(config: Config, by: str) -> Adopted:
         try:
             return await adopt_storage(stores, tree, by=by)
         except StorageError as error:
-            raise ConfigError([Problem(about_storage(config, error))]) from error
+            raise _told(about_storage(config, error), error) from error
 
 
 def _prepare_index(config: Config) -> None:
@@ -83,7 +92,7 @@ def _prepare_index(config: Config) -> None:
     except DatabaseError as failure:
         if address.is_file:
             raise
-        raise ConfigError([Problem(f"database.url: {failure}")]) from failure
+        raise _told(f"database.url: {failure}", failure) from failure
 
 
 def _prepare_directory(config: Config) -> None:
@@ -121,7 +130,7 @@ async def _make_sure_of_owner(config: Config, stores: Stores, tree: Tree) -> Non
         else:
             await claim_storage(stores, tree)
     except StorageError as error:
-        raise ConfigError([Problem(about_storage(config, error))]) from error
+        raise _told(about_storage(config, error), error) from error
 
 
 def _boot() -> str:

@@ -277,6 +277,14 @@ class Database(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             minimum=0,
         ),
     ] = 5.0
+    startuptimeout: Annotated[
+        Duration,
+        about(
+            "How long a start waits for PostgreSQL, or for an object store, that does not answer "
+            "yet, before it ends with an error; `0s` is for ever.",
+            minimum=0,
+        ),
+    ] = 300.0
     statementtimeout: Annotated[
         Duration,
         about("How long PostgreSQL may work on one statement before it is given up.", minimum=0),

@@ -8,6 +8,7 @@ transaction, so a connection comes back by being put on a list.
 import asyncio
 import os
 import re
+import ssl
 from collections import deque
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -143,10 +144,17 @@ async def connect(address: IndexAddress, settings: Mapping[str, str]) -> Any:
         raise _refused(address, error) from error
 
 
+class _NoFileError(OSError):
+    """A file that the URL names can't be read."""
+
+
 def _try_files(named: Mapping[str, str]) -> None:
-    """Raise OSError if a file that the URL names can't be read: asyncpg's doesn't say which."""
+    """Raise _NoFileError if a file that the URL names can't be read: asyncpg doesn't say which."""
     for key in _FILES & named.keys():
-        Path(named[key]).open("rb").close()
+        try:
+            Path(named[key]).open("rb").close()
+        except OSError as error:
+            raise _NoFileError(error.errno, error.strerror, error.filename) from error
 
 
 def _refused(address: IndexAddress, error: Exception) -> DatabaseError:
@@ -155,6 +163,10 @@ def _refused(address: IndexAddress, error: Exception) -> DatabaseError:
         kind, said = DatabaseUnavailableError, f"no answer in {address.connect_timeout:g} s"
     elif isinstance(error, asyncpg.TargetServerAttributeNotMatched):
         kind, said = DatabaseUnavailableError, "none of the servers takes changes"
+    elif isinstance(error, _NoFileError | ssl.SSLCertVerificationError) or (
+        type(error) is ConnectionError  # asyncpg's for a server that speaks no TLS
+    ):
+        said = told(error)
     elif isinstance(error, LOST + _BUSY):
         kind, said = DatabaseUnavailableError, told(error)
     elif isinstance(error, ValueError) and not isinstance(error, asyncpg.InterfaceError):

@@ -14,17 +14,12 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from entrepot.config import Config
 from entrepot.health import MANUAL, Check, HealthBoard, watch
+from entrepot.server.plain import JSON, TEXT, Answer, PlainServer
 from entrepot.telemetry import CONTENT_TYPE, configure_logging, render
-
-_JSON = "application/json; charset=utf-8"
-_TEXT = "text/plain; charset=utf-8"
-
-Answer = tuple[int, str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +46,7 @@ def monitor(given: Watch) -> int:
         arguments = {"board": given.board, "stop": stop}
         threading.Thread(target=watch, args=(check,), kwargs=arguments, daemon=True).start()
     if given.listener is not None:
-        server = DebugServer(given.listener, Routes(given))
+        server = PlainServer(given.listener, Routes(given))
         threading.Thread(target=server.serve_forever, daemon=True).start()
     signal.sigwait(ended)
     stop.set()
@@ -68,7 +63,7 @@ class Routes:
             ("GET", "/debug/health"): self._health,
             ("POST", "/debug/health/down"): self._down,
             ("POST", "/debug/health/up"): self._up,
-            ("GET", "/livez"): lambda: (200, _TEXT, b"ok\n"),
+            ("GET", "/livez"): lambda: (200, TEXT, b"ok\n"),
             ("GET", "/readyz"): self._ready,
         }
         prometheus = given.config.http.debug.prometheus
@@ -76,67 +71,28 @@ class Routes:
             self._routes["GET", prometheus.path] = self._rendered
 
     def answer(self, method: str, path: str) -> Answer:
-        """Status, media type and body for a request."""
+        """Return the answer to a request."""
         route = self._routes.get(("GET" if method == "HEAD" else method, path))
-        return route() if route else (404, _TEXT, b"404 page not found\n")
+        return route() if route else (404, TEXT, b"404 page not found\n")
 
     def _health(self) -> Answer:
         failures = self._board.failures()
-        return (503 if failures else 200), _JSON, json.dumps(failures).encode()
+        return (503 if failures else 200), JSON, json.dumps(failures).encode()
 
     def _down(self) -> Answer:
         self._board.report(MANUAL, "manual Check")
-        return 200, _TEXT, b""
+        return 200, TEXT, b""
 
     def _up(self) -> Answer:
         self._board.report(MANUAL, None)
-        return 200, _TEXT, b""
+        return 200, TEXT, b""
 
     def _ready(self) -> Answer:
         if self._board.draining:
-            return 503, _TEXT, b"draining\n"
+            return 503, TEXT, b"draining\n"
         if not self._board.healthy:
-            return 503, _TEXT, b"unhealthy\n"
-        return 200, _TEXT, b"ok\n"
+            return 503, TEXT, b"unhealthy\n"
+        return 200, TEXT, b"ok\n"
 
     def _rendered(self) -> Answer:
         return 200, CONTENT_TYPE, render(self._metrics)
-
-
-class DebugServer(ThreadingHTTPServer):
-    """Serves routes on a socket that is listening already."""
-
-    daemon_threads = True
-
-    def __init__(self, listener: socket.socket, routes: Routes) -> None:
-        super().__init__(("", 0), _Handler, bind_and_activate=False)
-        self.socket.close()
-        self.socket = listener
-        self.routes = routes
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: DebugServer
-    protocol_version = "HTTP/1.1"
-    server_version = "Entrepot"
-    sys_version = ""
-    timeout = 30
-    """Seconds for which a connection may be idle."""
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        status, media_type, body = self.server.routes.answer(self.command, path)
-        self.send_response(status)
-        self.send_header("Content-Type", media_type)
-        self.send_header("Content-Length", str(len(body)))
-        if self.command == "POST":
-            self.close_connection = True  # whatever body came along is not read
-            self.send_header("Connection", "close")
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    do_HEAD = do_POST = do_GET  # noqa: N815 - http.server's names
-
-    def log_message(self, *_: object) -> None:
-        """Leave these requests out of the logs: probes and scrapes would fill them."""

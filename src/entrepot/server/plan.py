@@ -19,6 +19,7 @@ from entrepot.server.lifespan import Application
 from entrepot.server.linux import raise_open_files
 from entrepot.server.listening import bind, bound_address, listen
 from entrepot.server.monitor import Watch, monitor
+from entrepot.server.waiting import answer_meanwhile, keep_trying
 from entrepot.telemetry import new_directory
 
 _log = structlog.get_logger("entrepot.server")
@@ -42,14 +43,29 @@ class Plan:
         return app.build(self.config, health=self.board, metrics=self.metrics)
 
     def prepare(self, pipe: int) -> int:
-        """What must be done once before there are workers; tells the pipe what went wrong."""
+        """What must be done once before there are workers; tells the pipe what went wrong. Where
+        the database or the object store is away, it waits for them, until a signal ends it.
+        """
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         try:
-            app.prepare(self.config)
+            keep_trying(
+                lambda: app.prepare(self.config),
+                most=self.config.database.startuptimeout,
+                waiting=self._answer_meanwhile,
+            )
         except EntrepotError as error:
             os.write(pipe, str(error).encode())
             return 1
         return 0
+
+    def _answer_meanwhile(self) -> None:
+        listen(self.bound, address=self.config.http.listen())
+        sockets = [(self.bound, self.certificates)]
+        debug = self.config.http.debug_listen()
+        if self.debug_bound is not None and debug is not None:
+            listen(self.debug_bound, address=debug)
+            sockets.append((self.debug_bound, None))
+        answer_meanwhile(sockets)
 
     @property
     def monitor(self) -> Body | None:

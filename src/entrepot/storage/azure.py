@@ -338,6 +338,8 @@ class AzureClient:
         if not isinstance(error, HttpResponseError) or error.status_code is None:
             if isinstance(error, ClientAuthenticationError):
                 return StorageSettingError(self._access.setting, message)
+            if isinstance(error.inner_exception, aiohttp.ClientSSLError):
+                return StorageError(f"no TLS with {self._url}: {message}")
             return PassingError(f"{self._url} can't be reached: {message}")
         found = getattr(error, "error_code", None)
         code = str(getattr(found, "value", found) or "")

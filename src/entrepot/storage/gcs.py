@@ -320,6 +320,8 @@ class GcsClient:
             ) as got:
                 answer = _Answer(got.status, await got.read())
                 after = asked_to_wait(got.headers.get("Retry-After"))
+        except aiohttp.ClientSSLError as error:
+            raise StorageError(f"no TLS with {self._endpoint}: {error}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             reason = str(error) or type(error).__name__
             raise PassingError(f"{self._endpoint} can't be reached: {reason}") from error

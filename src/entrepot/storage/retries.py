@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from secrets import SystemRandom
 from typing import Final, TypeVar
 
+from entrepot.core.errors import UnreachableError
 from entrepot.storage.errors import StorageError
 
 T = TypeVar("T")
@@ -19,7 +20,7 @@ _LONGEST_ASKED: Final = 30.0
 _random: Final = SystemRandom()
 
 
-class PassingError(StorageError):
+class PassingError(StorageError, UnreachableError):
     """What may be over in a moment; `after` is how many seconds the store asks to wait."""
 
     def __init__(self, message: str, *, after: float = 0.0) -> None:

@@ -1,0 +1,76 @@
+"""Starting while a server that is needed, for the index or the blobs, doesn't answer.
+
+What must be done once is tried again and again, and meanwhile who asks is told so, on the sockets
+that will be the workers': connections that come in when all is well wait for a worker.
+"""
+
+import json
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from entrepot.core.errors import UnavailableError, UnreachableError
+from entrepot.server.certificates import Certificates
+from entrepot.server.errors import StartError
+from entrepot.server.plain import JSON, TEXT, Answer, PlainServer
+
+_FIRST_PAUSE = 0.25
+_LONGEST_PAUSE = 5.0
+_TELL_SECONDS = 30.0
+
+_log = structlog.get_logger("entrepot.server")
+
+
+def keep_trying(work: Callable[[], None], *, most: float, waiting: Callable[[], None]) -> None:
+    """Run `work` until it doesn't raise `UnreachableError`, for `most` seconds, or for ever if that
+    is 0. `waiting` is called once, after the first failure.
+
+    Raises:
+        StartError: the time is over.
+        EntrepotError: what `work` raised otherwise.
+    """
+    began = time.monotonic()
+    told, told_at, pause = "", 0.0, _FIRST_PAUSE
+    while True:
+        try:
+            return work()
+        except UnreachableError as error:
+            said, now = str(error), time.monotonic()
+            if most and now + pause > began + most:
+                problem = f"{said} (tried for {most:g} s: database.startuptimeout)"
+                raise StartError(problem) from error
+        if not told:
+            waiting()
+        if said != told or now >= told_at + _TELL_SECONDS:
+            told, told_at = said, now
+            seconds = round(now - began)
+            _log.warning("the start waits for a server", reason=said, seconds=seconds)
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def answer_meanwhile(listeners: Iterable[tuple[socket.socket, Certificates | None]]) -> None:
+    """Answer on sockets that listen, in threads that end with this process."""
+    for listener, certificates in listeners:
+        tls = None
+        if certificates is not None:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(certificates.certificate, certificates.key)
+        server = PlainServer(listener, _Starting(), tls=tls)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+
+class _Starting:
+    """A process is there, and serves nothing yet."""
+
+    def answer(self, method: str, path: str) -> Answer:  # noqa: ARG002
+        if path == "/livez":
+            return 200, TEXT, b"ok\n"
+        if path == "/readyz":
+            return 503, TEXT, b"starting\n"
+        error = UnavailableError({"reason": "the registry is starting"})
+        return 503, JSON, json.dumps({"errors": error.entries()}).encode()
