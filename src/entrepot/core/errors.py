@@ -38,6 +38,9 @@
     ├── AccountError               (entrepot.core.accounts) an account can't be as it was asked for
     │   ├── AccountConflictError
     │   └── AccountUnknownError
+    ├── UndoError                  (entrepot.core.undo) a deletion or move can't be undone so
+    │   ├── UndoConflictError
+    │   └── UndoUnknownError
     ├── ClientDisconnectedError         nobody is left to be told
     ├── ConfigError                (entrepot.config) the configuration can't be used
     ├── PatternInvalidError        (entrepot.core.patterns)

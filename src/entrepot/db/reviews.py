@@ -22,11 +22,12 @@ Event = Literal[
     "blob.unlinked",
     "blob.unused",
     "trash.expired",
+    "trash.restored",
     "hold.ended",
 ]
 """Why something is to be looked at."""
 
-_OR_LATER_LINK = """
+OR_LATER_LINK = """
     ON CONFLICT (repository_id, digest) DO UPDATE SET event = excluded.event, review_after =
         CASE WHEN excluded.review_after > link_reviews.review_after
         THEN excluded.review_after ELSE link_reviews.review_after END
@@ -35,7 +36,7 @@ _REVIEW_LINK = f"""
     INSERT INTO link_reviews (repository_id, digest, review_after, event)
     SELECT repository_id, digest, CAST(:after AS BIGINT), CAST(:event AS TEXT)
     FROM repository_blobs WHERE repository_id = :repository AND digest = :digest
-    {_OR_LATER_LINK}
+    {OR_LATER_LINK}
 """  # noqa: S608 - constants alone
 _REVIEW_LINKS_OF = f"""
     INSERT INTO link_reviews (repository_id, digest, review_after, event)
@@ -46,26 +47,26 @@ _REVIEW_LINKS_OF = f"""
     JOIN repository_blobs ON repository_blobs.repository_id = manifests.repository_id
         AND repository_blobs.digest = manifest_blobs.digest
     WHERE manifests.id = :manifest
-    {_OR_LATER_LINK}
+    {OR_LATER_LINK}
 """  # noqa: S608 - constants alone
-_OR_LATER_MANIFEST = """
+OR_LATER_MANIFEST = """
     ON CONFLICT (manifest_id) DO UPDATE SET event = excluded.event, review_after =
         CASE WHEN excluded.review_after > manifest_reviews.review_after
         THEN excluded.review_after ELSE manifest_reviews.review_after END
 """
 _REVIEW_MANIFEST = f"""
     INSERT INTO manifest_reviews (manifest_id, review_after, event)
-    VALUES (:manifest, :after, :event) {_OR_LATER_MANIFEST}
+    VALUES (:manifest, :after, :event) {OR_LATER_MANIFEST}
 """  # noqa: S608 - constants alone
 _REVIEW_TAGGED = f"""
     INSERT INTO manifest_reviews (manifest_id, review_after, event)
     SELECT manifest_id, CAST(:after AS BIGINT), 'tag.deleted'
-    FROM tags WHERE repository_id = :repository AND name = :tag {_OR_LATER_MANIFEST}
+    FROM tags WHERE repository_id = :repository AND name = :tag {OR_LATER_MANIFEST}
 """  # noqa: S608 - constants alone
 _REVIEW_CHILDREN = f"""
     INSERT INTO manifest_reviews (manifest_id, review_after, event)
     SELECT child_id, CAST(:after AS BIGINT), 'index.deleted'
-    FROM manifest_children WHERE parent_id = :manifest {_OR_LATER_MANIFEST}
+    FROM manifest_children WHERE parent_id = :manifest {OR_LATER_MANIFEST}
 """  # noqa: S608 - constants alone
 _REVIEW_REFERRERS = f"""
     INSERT INTO manifest_reviews (manifest_id, review_after, event)
@@ -73,7 +74,7 @@ _REVIEW_REFERRERS = f"""
     FROM manifests
     JOIN manifests AS referrers ON referrers.repository_id = manifests.repository_id
         AND referrers.subject = manifests.digest
-    WHERE manifests.id = :manifest {_OR_LATER_MANIFEST}
+    WHERE manifests.id = :manifest {OR_LATER_MANIFEST}
 """  # noqa: S608 - constants alone
 _PUT_LINK_OFF = """
     UPDATE link_reviews SET review_after = :after

@@ -2,6 +2,8 @@
 there may be, and what is done when.
 """
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -107,6 +109,7 @@ def _add_trash(metadata: MetaData, big_id: Big, name: TypeEngine[str]) -> None:
         Column("tag", name, nullable=False, server_default=""),
         Column("digest", _DIGEST, nullable=False),
         Column("media_type", Text, nullable=False, server_default=""),
+        Column("subject", _DIGEST),
         Column("payload", LargeBinary),
         Column("created_at", BigInteger, nullable=False),
         Column("created_by", Text),
@@ -117,6 +120,7 @@ def _add_trash(metadata: MetaData, big_id: Big, name: TypeEngine[str]) -> None:
         Index(None, "repository_id", "digest"),
         Index(None, "expires_at"),
         Index(None, "operation"),
+        Index(None, "repository_id", "subject", **_where("subject IS NOT NULL")),
     )
     Table(
         "trash_references",
@@ -248,12 +252,10 @@ def _add_work(metadata: MetaData, big_id: Big, name: TypeEngine[str]) -> None:
 
 def before_a_tag() -> Index:
     """Return the index that finds young history which names a manifest as what a tag left."""
-    some = text("previous IS NOT NULL")
-    return Index(
-        None,
-        "repository_id",
-        "previous",
-        "changed_at",
-        sqlite_where=some,
-        postgresql_where=some,
-    )
+    columns = ("repository_id", "previous", "changed_at")
+    return Index(None, *columns, **_where("previous IS NOT NULL"))
+
+
+def _where(condition: str) -> dict[str, Any]:
+    """Return what limits an index to some rows."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}

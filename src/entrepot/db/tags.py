@@ -18,7 +18,7 @@ _FIND = """
 """
 _SET = """
     INSERT INTO tags (repository_id, name, manifest_id, created_at, updated_at)
-    VALUES (:repository, :tag, :manifest, :now, :now)
+    VALUES (:repository, :tag, :manifest, :created, :now)
     ON CONFLICT (repository_id, name)
     DO UPDATE SET manifest_id = excluded.manifest_id, updated_at = excluded.updated_at
 """
@@ -49,17 +49,20 @@ async def set_tag(
     actor: str | None,
     now: int,
     review_after: int,
+    created_at: int | None = None,
 ) -> Digest | None:
     """Point a tag at a manifest, given as id and digest, remember where it pointed before, and
     return that, None if that was nowhere or there. What it pointed at is looked at again
-    `review_after`.
+    `review_after`. A tag that was there before may have a time at which it was made.
     """
     new_id, digest = manifest
     values = {"repository": repository, "tag": tag}
     row = await transaction.fetch_one(_FIND, values)
     if row is not None and row[0] == new_id:
         return None
-    await transaction.execute(_SET, values | {"manifest": new_id, "now": now})
+    await transaction.execute(
+        _SET, values | {"manifest": new_id, "created": created_at or now, "now": now}
+    )
     change = {"digest": digest.packed, "previous": row[1] if row else None}
     await transaction.execute(_REMEMBER, values | change | {"now": now, "actor": actor})
     if row is None:

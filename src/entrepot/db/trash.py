@@ -16,13 +16,13 @@ _OF_REMOVAL = """
     CAST(:expires AS BIGINT)
 """
 _COLUMNS = """
-    (repository_id, kind, tag, digest, media_type, payload, created_at, created_by,
+    (repository_id, kind, tag, digest, media_type, subject, payload, created_at, created_by,
      deleted_at, deleted_by, operation, expires_at)
 """
 _THROW_MANIFEST = f"""
     INSERT INTO trash {_COLUMNS}
-    SELECT repository_id, 'manifest', '', digest, media_type, payload, created_at, created_by,
-           {_OF_REMOVAL}
+    SELECT repository_id, 'manifest', '', digest, media_type, subject, payload, created_at,
+           created_by, {_OF_REMOVAL}
     FROM manifests WHERE id = :manifest
 """  # noqa: S608 - nothing from outside
 _THROW_BLOBS = """
@@ -48,8 +48,8 @@ _THROW_CHILDREN = """
 """
 _THROW_TAG = f"""
     INSERT INTO trash {_COLUMNS}
-    SELECT tags.repository_id, 'tag', tags.name, manifests.digest, '', NULL, tags.created_at, NULL,
-           {_OF_REMOVAL}
+    SELECT tags.repository_id, 'tag', tags.name, manifests.digest, '', NULL, NULL, tags.created_at,
+           NULL, {_OF_REMOVAL}
     FROM tags JOIN manifests ON manifests.id = tags.manifest_id
     WHERE tags.repository_id = :repository AND tags.name = :tag
 """  # noqa: S608 - nothing from outside
