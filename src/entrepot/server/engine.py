@@ -4,6 +4,7 @@ Uses granian's embeddable server, whose event loop is ours. It is documented as 
 two of its methods are replaced here: the tests in tests/wire/test_serving.py hold what we rely on.
 """
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -19,6 +20,7 @@ from granian.server.embed import Server
 
 from entrepot.config.schema_http import Http
 from entrepot.server.certificates import Certificates
+from entrepot.server.idle import close_idle, running_requests
 from entrepot.server.listening import BACKLOG
 
 _MIB = 1 << 20
@@ -61,6 +63,7 @@ class Engine(Server):
         self._listener = listener
         self._descriptor = listener.fileno()
         self._certificates = certificates
+        self._keepalive = http.limits.keepalivetimeout
         super().__init__(
             application,
             interface=Interfaces.ASGINL,
@@ -71,6 +74,17 @@ class Engine(Server):
             http2_settings=http2_settings(http),
             log_enabled=False,
         )
+
+    async def serve(self) -> None:  # type: ignore[override]
+        """Serve until the last request after `finish`."""
+        idle = close_idle(self._descriptor, seconds=self._keepalive)
+        closing = asyncio.ensure_future(idle)
+        await super().serve()
+        closing.cancel()
+
+    def running(self) -> list[asyncio.Task[Any]]:
+        """Return what answers requests at the moment."""
+        return running_requests()
 
     @property
     def has_failed(self) -> bool:

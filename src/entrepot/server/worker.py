@@ -23,8 +23,8 @@ import uvloop
 from entrepot.config import Config
 from entrepot.core.errors import EntrepotError
 from entrepot.server.certificates import Certificates
-from entrepot.server.engine import Engine, quieten_granian
-from entrepot.server.idle import close_idle, running_requests
+from entrepot.server.engine import Engine, connections, http_mode, quieten_granian
+from entrepot.server.http1 import Http1Server
 from entrepot.server.lifespan import Application, Lifespan
 from entrepot.server.linux import keep_freed_memory
 from entrepot.telemetry import configure_logging
@@ -92,17 +92,7 @@ async def _serve(given: Work) -> int:
     lifespan = Lifespan(application)
     await lifespan.startup()
     gc.set_threshold(*_GARBAGE)
-    engine = Engine(
-        application,
-        listener=given.listener,
-        http=given.config.http,
-        certificates=given.certificates,
-        open_files=given.open_files,
-    )
-    configure_logging(given.config.log)  # granian has done its own set-up
-    quieten_granian()
-    idle = close_idle(given.listener.fileno(), seconds=given.config.http.limits.keepalivetimeout)
-    closing = asyncio.ensure_future(idle)
+    engine = _engine(given, application)
     serving = asyncio.ensure_future(engine.serve())
     leaving = asyncio.ensure_future(wishes.leave.wait())
     await asyncio.wait({serving}, timeout=_SETTLE_SECONDS)
@@ -119,14 +109,37 @@ async def _serve(given: Work) -> int:
             await asyncio.wait_for(wishes.hurry.wait(), _HANDSHAKE_SECONDS)
     application.draining = wishes.hurry.is_set()
     engine.finish()
-    await _drain(serving, wishes=wishes, seconds=given.config.http.draintimeout)
-    closing.cancel()
+    await _drain(engine, serving, wishes=wishes, seconds=given.config.http.draintimeout)
     async with asyncio.timeout(_CLOSE_SECONDS):
         await lifespan.shutdown()
     return 0
 
 
-async def _drain(serving: asyncio.Future[None], *, wishes: Wishes, seconds: float) -> None:
+def _engine(given: Work, application: Application) -> Engine | Http1Server:
+    """Return what serves: granian for TLS and HTTP/2, else what costs less."""
+    http = given.config.http
+    if not http.tls.enabled and http_mode(http) == "1":
+        most = connections(http, open_files=given.open_files)
+        return Http1Server(application, listener=given.listener, http=http, most=most)
+    engine = Engine(
+        application,
+        listener=given.listener,
+        http=http,
+        certificates=given.certificates,
+        open_files=given.open_files,
+    )
+    configure_logging(given.config.log)  # granian has done its own set-up
+    quieten_granian()
+    return engine
+
+
+async def _drain(
+    engine: Engine | Http1Server,
+    serving: asyncio.Future[None],
+    *,
+    wishes: Wishes,
+    seconds: float,
+) -> None:
     """Wait for the end of all requests; once there is a hurry, `seconds` at most."""
     hurrying = asyncio.ensure_future(wishes.hurry.wait())
     either: set[asyncio.Future[Any]] = {serving, hurrying}
@@ -134,7 +147,7 @@ async def _drain(serving: asyncio.Future[None], *, wishes: Wishes, seconds: floa
     hurrying.cancel()
     if not serving.done():
         await asyncio.wait({serving}, timeout=seconds)
-    cut = running_requests()
+    cut = engine.running()
     if not serving.done() and cut:
         _log.warning("requests were cut at the end of http.draintimeout", requests=len(cut))
         for request in cut:

@@ -1,0 +1,461 @@
+"""HTTP/1.1 without TLS, on the event loop's own thread (docs/adr/0012-http1.md says why).
+
+llhttp, by httptools, reads requests; uvloop moves the bytes; here is what lies between: whose turn
+it is on a connection, what waits, and what ends. A body of known length bypasses the parser.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections import deque
+from functools import lru_cache
+from typing import Any, Final, cast
+from urllib.parse import unquote_to_bytes
+
+import httptools
+import structlog
+
+from entrepot.config.schema_http import Http
+from entrepot.server.exchange import Exchange, new_scope, refusal
+from entrepot.server.lifespan import Application
+
+_LINGER: Final = 5.0
+"""Seconds for which what a refused client still sends is read and dropped, so that it can read the
+answer: the kernel would take that back if it got more data for a closed socket."""
+
+_ACCEPTED: Final = 64
+_PIPELINED: Final = 64
+_BREATH: Final = 0.1
+_HEAD: Final = 65_536
+"""Bytes beyond `http.limits.headersize` after which not even the application is asked."""
+
+_log = structlog.get_logger("entrepot.server")
+
+
+class Connection(asyncio.Protocol):
+    """One client's connection. Requests are answered one after the other, in the order in which
+    they came.
+    """
+
+    def __init__(self, server: "Http1Server") -> None:
+        self._server = server
+        self._transport: asyncio.Transport
+        self._parser = httptools.HttpRequestParser(self)
+        self._common: dict[str, Any]
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._in_head = False
+        self._head_size = self._parsed = 0
+        self._incoming: Exchange | None = None
+        """The request whose body is on its way."""
+        self._raw = 0
+        """Bytes of that body that are still to come, past the parser."""
+        self._current: Exchange | None = None
+        """The request that is being answered."""
+        self._task: asyncio.Task[None] | None = None
+        self._waiting: deque[Exchange] = deque()
+        self._paused = self._full = False
+        self._room: asyncio.Future[None] | None = None
+        self._lingers = False
+        self.since = server.now()
+        """When the connection began to wait for what it waits for now."""
+
+    # What asyncio tells -------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername")
+        own = transport.get_extra_info("sockname")
+        self._common = new_scope(
+            client=(peer[0], peer[1]) if isinstance(peer, tuple) else None,
+            server=(own[0], own[1]) if isinstance(own, tuple) else (own, None),
+        )
+        self._server.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._server.lost(self)
+        for exchange in (self._current, self._incoming, *self._waiting):
+            if exchange is not None:
+                exchange.lose()
+        self._waiting.clear()
+        self.resume_writing()
+
+    def eof_received(self) -> bool:
+        """The client sends no more. It may still read the answer to what it has sent whole."""
+        whole = self._incoming is None and self._current is not None and not self._lingers
+        for exchange in (self._current, *self._waiting):
+            if exchange is not None:
+                exchange.keep_alive = False
+        return whole
+
+    def pause_writing(self) -> None:
+        self._full = True
+
+    def resume_writing(self) -> None:
+        self._full = False
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        if self._lingers:
+            return
+        if self._raw:
+            data = self._take_raw(data)
+        if data:
+            self._parse(data)
+
+    # Reading ------------------------------------------------------------------------------------
+
+    def _take_raw(self, data: bytes) -> bytes:
+        """Hand the body on; return what comes behind it."""
+        exchange = self._incoming
+        if exchange is None:
+            raise RuntimeError("a body without a request")
+        rest = data[self._raw :] if len(data) > self._raw else b""
+        if rest:
+            data = data[: self._raw]
+        self._raw -= len(data)
+        self._feed(exchange, data)
+        if not self._raw:
+            self._parser = httptools.HttpRequestParser(self)
+            self._end_incoming()
+        return rest
+
+    def _parse(self, data: bytes) -> None:
+        while data:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                # Nothing is upgraded here: the request is answered as if nobody had asked.
+                data = data[upgrade.args[0] :]
+                self._parser = httptools.HttpRequestParser(self)
+                if self._incoming is not None:
+                    self._end_incoming()
+                continue
+            except httptools.HttpParserError:
+                self._refuse(400)
+                return
+            break
+        incoming = self._incoming
+        if self._in_head:
+            if not self._head_size and self._current is None:
+                self.since = self._server.now()
+            self._head_size += len(data)
+            if self._head_size > self._server.head_size:
+                self._refuse(431)
+        elif incoming is not None and incoming.length is not None:
+            self._raw = incoming.length - self._parsed
+
+    def on_url(self, url: bytes) -> None:
+        self._in_head = True
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # what comes behind a body in chunks is of no use
+            self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        parser, headers = self._parser, self._headers
+        url, self._url, self._headers = self._url, b"", []
+        self._in_head, self._head_size, self._parsed = False, 0, 0
+        names = dict(headers)
+        version = parser.get_http_version()
+        path, raw, query = _target(url)
+        scope = {
+            **self._common,
+            "http_version": version,
+            "method": parser.get_method().decode(),
+            "path": path,
+            "raw_path": raw,
+            "query_string": query,
+            "headers": headers,
+        }
+        length = None
+        if b"content-length" in names and b"transfer-encoding" not in names:
+            length = int(names[b"content-length"])
+        self._incoming = exchange = Exchange(
+            self,
+            scope,
+            length=length,
+            keep_alive=self._server.keeps_alive and parser.should_keep_alive(),
+            expects=b"expect" in names and names[b"expect"].lower() == b"100-continue",
+        )
+        if self._lingers:
+            return
+        if b"host" not in names and version == "1.1":
+            self._refuse(400)
+        elif self._current is None:
+            self._start(exchange)
+        elif len(self._waiting) < _PIPELINED:
+            self._waiting.append(exchange)
+            self._pause()
+        else:
+            self._refuse(400)
+
+    def on_body(self, body: bytes) -> None:
+        if self._incoming is not None:
+            self._parsed += len(body)
+            self._feed(self._incoming, body)
+
+    def on_message_complete(self) -> None:
+        if self._incoming is not None:
+            self._end_incoming()
+
+    def _feed(self, exchange: Exchange, data: bytes) -> None:
+        if not exchange.feed(data):
+            self._pause()
+
+    def _end_incoming(self) -> None:
+        exchange, self._incoming, self._raw = self._incoming, None, 0
+        if exchange is not None:
+            exchange.end_body()
+
+    def _pause(self) -> None:
+        if not self._paused and not self._transport.is_closing():
+            self._paused = True
+            self._transport.pause_reading()
+
+    def read_on(self) -> None:
+        """Let the client send more."""
+        if self._paused and not self._waiting and not self._transport.is_closing():
+            self._paused = False
+            self._transport.resume_reading()
+
+    # Answering ----------------------------------------------------------------------------------
+
+    def _start(self, exchange: Exchange) -> None:
+        self._current = exchange
+        self._task = self._server.run(self, exchange)
+
+    def write(self, data: bytes) -> None:
+        """Send, unless the client has gone."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    async def drained(self) -> None:
+        """Wait until less than what asyncio calls too much waits to be sent."""
+        while self._full and not self._transport.is_closing():
+            self._room = asyncio.get_running_loop().create_future()
+            await self._room
+
+    def answered(self, exchange: Exchange, *, whole: bool) -> None:
+        """Go on with the next request, or end."""
+        self._current = None
+        if self._lingers:
+            return
+        self.since = self._server.now()
+        if not whole:
+            self._transport.abort()
+        elif not exchange.body_ended or (self._paused and not exchange.keep_alive):
+            self._linger()
+        elif exchange.closes or not exchange.keep_alive or self._server.finishing:
+            self._transport.close()
+        elif self._waiting:
+            following = self._waiting.popleft()
+            self.read_on()
+            self._start(following)
+        else:
+            self.read_on()
+
+    def failed(self, exchange: Exchange) -> None:
+        """The application left a request without its whole answer."""
+        if exchange.started or self._transport.is_closing():
+            self._transport.abort()
+        else:
+            exchange.ended = True
+            self.write(refusal(500))
+            self._linger()
+
+    def cut(self) -> None:
+        """End without an answer."""
+        self._transport.abort()
+
+    def _refuse(self, status: int) -> None:
+        """Answer what is no request, and end; an answer that is being made says that it is the last
+        one instead.
+        """
+        self._waiting.clear()
+        current = self._current
+        if current is not None and current.body_ended:
+            current.keep_alive = False
+            self._pause()
+            return
+        if current is not None:
+            current.lose()
+        if current is None or not current.started:
+            self.write(refusal(status))
+        self._linger()
+
+    def _linger(self) -> None:
+        """Say that the answer is over, and drop what still comes, for a while."""
+        self._current, self._lingers, self._raw = None, True, 0
+        self.since = self._server.now()
+        self._paused = False
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+
+    # Ending -------------------------------------------------------------------------------------
+
+    def look(self, now: float, *, patience: float) -> None:
+        """Close the connection if it has waited for too long for its client."""
+        waited = now - self.since
+        if self._lingers:
+            if waited > _LINGER:
+                self._transport.abort()
+        elif self._current is None and patience and waited > patience:
+            self._transport.close()
+
+    def finish(self) -> None:
+        """Close the connection, after the request that is being answered."""
+        if self._current is None and not self._lingers:
+            self._transport.close()
+
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """What answers a request at the moment."""
+        return self._task if self._current is not None else None
+
+
+class Http1Server:
+    """Serves an ASGI application on a socket that is listening already, and whose owner this
+    becomes, until `finish`; then takes no connections, and ends with the last request.
+    """
+
+    has_failed = False
+
+    def __init__(
+        self, application: Application, *, listener: socket.socket, http: Http, most: int
+    ) -> None:
+        """`most` connections are held at once; more wait until one is closed."""
+        limits = http.limits
+        self._application = application
+        self._listener = listener
+        self._most = most
+        unlimited = not (limits.headertimeout and limits.keepalivetimeout)
+        self._patience = 0.0 if unlimited else max(limits.headertimeout, limits.keepalivetimeout)
+        self._loop = asyncio.get_running_loop()
+        self._accepting = False
+        self._ended = asyncio.Event()
+        self._opening: set[asyncio.Task[Any]] = set()
+        self.now = self._loop.time
+        self.keeps_alive = limits.keepalivetimeout > 0
+        self.head_size = limits.headersize + _HEAD
+        self.connections: set[Connection] = set()
+        self.finishing = False
+
+    async def serve(self) -> None:
+        """Serve until the last request after `finish`."""
+        looking = asyncio.ensure_future(self._look())
+        self._accept_on()
+        await self._ended.wait()
+        looking.cancel()
+        names = ((getattr(task.get_coro(), "__name__", ""), task) for task in asyncio.all_tasks())
+        await asyncio.gather(*(task for name, task in names if name == "_answer"))
+
+    def stop_accepting(self) -> None:
+        """Leave new connections to the others that listen on the same socket."""
+        self._most = 0
+        self._accept_off()
+
+    def finish(self) -> None:
+        """Refuse connections, close the idle ones, and let `serve` return after the last request.
+
+        Others that listen on the same socket go on.
+        """
+        self.finishing = True
+        self.stop_accepting()
+        self._listener.close()
+        for connection in list(self.connections):
+            connection.finish()
+        self._end_if_over()
+
+    def running(self) -> list[asyncio.Task[Any]]:
+        """Return what answers requests at the moment."""
+        tasks = (connection.task for connection in self.connections)
+        return [task for task in tasks if task is not None]
+
+    # Accepting ----------------------------------------------------------------------------------
+
+    def _accept_on(self) -> None:
+        if not self._accepting and len(self.connections) + len(self._opening) < self._most:
+            self._accepting = True
+            self._loop.add_reader(self._listener, self._accept)
+
+    def _accept_off(self) -> None:
+        if self._accepting:
+            self._accepting = False
+            self._loop.remove_reader(self._listener)
+
+    def _accept(self) -> None:
+        for _ in range(_ACCEPTED):
+            if len(self.connections) + len(self._opening) >= self._most:
+                self._accept_off()
+                return
+            try:
+                accepted, _ = self._listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:  # no descriptor is left: those that are open end some time
+                _log.error("a connection can't be accepted", reason=str(error))
+                self._accept_off()
+                self._loop.call_later(_BREATH, self._accept_on)
+                return
+            accepted.setblocking(False)  # noqa: FBT003
+            opening = self._loop.create_task(self._open(accepted))
+            self._opening.add(opening)
+            opening.add_done_callback(self._opening.discard)
+
+    async def _open(self, accepted: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            await self._loop.connect_accepted_socket(lambda: Connection(self), accepted)
+
+    def lost(self, connection: Connection) -> None:
+        """A connection has ended."""
+        self.connections.discard(connection)
+        if self.finishing:
+            self._end_if_over()
+        elif not self._accepting:
+            self._accept_on()
+
+    def _end_if_over(self) -> None:
+        if not self.connections and not self._opening:
+            self._ended.set()
+
+    async def _look(self) -> None:
+        """Close connections that wait for too long."""
+        pause = min(1.0, self._patience / 4) if self._patience else 1.0
+        while True:
+            await asyncio.sleep(pause)
+            now = self.now()
+            for connection in list(self.connections):
+                connection.look(now, patience=self._patience)
+
+    # Requests -----------------------------------------------------------------------------------
+
+    def run(self, connection: Connection, exchange: Exchange) -> "asyncio.Task[None]":
+        """Have the application answer."""
+        return self._loop.create_task(self._answer(connection, exchange))
+
+    async def _answer(self, connection: Connection, exchange: Exchange) -> None:
+        try:
+            await self._application(exchange.scope, exchange.receive, exchange.send)
+        except asyncio.CancelledError:
+            connection.cut()
+            return
+        except Exception:  # noqa: BLE001 - nothing that an application does may end the server
+            _log.exception("the application failed")
+        if not exchange.ended:
+            connection.failed(exchange)
+
+
+@lru_cache(maxsize=4096)
+def _target(url: bytes) -> tuple[str, bytes, bytes]:
+    """Return the path, decoded and as it came, and the query of what a request is about."""
+    raw, _, query = url.partition(b"?")
+    if not url.startswith(b"/"):  # a whole URL, `*`, or nonsense
+        with contextlib.suppress(httptools.HttpParserInvalidURLError):
+            parsed = httptools.parse_url(url)
+            raw, query = parsed.path or b"/", parsed.query or b""
+    return unquote_to_bytes(raw).decode(errors="replace"), raw, query
