@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -359,3 +360,14 @@ def test_requests_of_one_identity_are_limited(tmp_path: Path) -> None:
         assert all(int(answer.headers["retry-after"]) >= 1 for answer in limited)
         assert [answer.status_code for answer in answers[:5]] == [200] * 5
         assert status(registry, "ada", GOOD) == 200
+
+
+def test_the_limit_is_that_of_all_workers(tmp_path: Path) -> None:
+    """Each request comes on a connection of its own, so that every worker gets some."""
+    limits = {"requests": 1, "burst": 10}
+    with start_registry(tmp_path / "registry", config=config(limits=limits), workers=2) as registry:
+        began = time.monotonic()
+        answers = [status(registry, "admin", ADMIN) for _ in range(60)]
+        most = 10 + time.monotonic() - began
+        assert set(answers) == {200, 429}
+        assert 10 <= answers.count(200) <= most + 1

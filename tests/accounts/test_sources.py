@@ -22,7 +22,7 @@ from entrepot.core.errors import (
 from entrepot.identity.anonymous import Anonymous
 from entrepot.identity.htpasswd import Htpasswd, Roles
 from entrepot.identity.local import Local
-from entrepot.identity.rates import RateLimited
+from entrepot.identity.rates import RateLimited, Rates
 from entrepot.identity.secrets import Secrets
 from entrepot.identity.several import Several
 from entrepot.identity.sources import Source
@@ -209,7 +209,7 @@ def test_the_challenge_of_several() -> None:
     assert several.challenge == "Basic"
 
 
-async def test_requests_are_limited_by_identity() -> None:
+async def test_requests_are_limited_by_identity(tmp_path: Path) -> None:
     """Ten at once, then two a second; strangers by address."""
     clock = Clock()
     waits: set[str] = set()
@@ -226,13 +226,48 @@ async def test_requests_are_limited_by_identity() -> None:
                 through += 1
         return through
 
-    ada = RateLimited(Fixed(ADA), rate=2, burst=10, clock=clock.seconds)
+    def rates() -> Rates:
+        return Rates(tmp_path / "rates", rate=2, burst=10, clock=clock.seconds)
+
+    ada = RateLimited(Fixed(ADA), rates())
     assert await sent(ada, 30) == 10
     clock.go(2)
     assert await sent(ada, 30) == 4
     clock.go(1000)
     assert await sent(ada, 30) == 10
-    strangers = RateLimited(Anonymous(), rate=2, burst=10, clock=clock.seconds)
+    assert await sent(RateLimited(Fixed(ADA), rates()), 30) == 0, "another process counts on"
+    strangers = RateLimited(Anonymous(), rates())
     assert await sent(strangers, 30) == 10
     assert await sent(strangers, 30, Origin("192.0.2.2")) == 10
     assert waits == {"1"}
+
+
+async def test_whoever_brings_no_credentials_is_limited_by_address(tmp_path: Path) -> None:
+    """Also where they are asked for some, and then let in to what is public."""
+    clock = Clock()
+    rates = Rates(tmp_path / "rates", rate=1, burst=3, clock=clock.seconds)
+    source = RateLimited(Several([]), rates)
+    kinds = []
+    for _ in range(5):
+        try:
+            await source.authenticate(None, HERE)
+        except (UnauthorizedError, TooManyRequestsError) as error:
+            kinds.append(type(error))
+    assert kinds == [UnauthorizedError] * 3 + [TooManyRequestsError] * 2
+    with pytest.raises(UnauthorizedError):
+        await source.authenticate(None, Origin("192.0.2.2"))
+    with pytest.raises(UnauthorizedError):
+        await source.authenticate("Basic x", HERE)
+
+
+def test_many_identities_need_no_more_memory(tmp_path: Path) -> None:
+    """Of very many at once the fullest buckets are given up; who sends too much stays limited."""
+    clock = Clock()
+    rates = Rates(tmp_path / "rates", rate=1, burst=100, clock=clock.seconds)
+    assert [rates.take("busy") for _ in range(100)] == [0.0] * 100
+    for number in range(100_000):
+        assert rates.take(f"stranger {number}") == 0.0
+    assert rates.take("busy") == pytest.approx(1.0)
+    assert (tmp_path / "rates").stat().st_size == 256 * 1024
+    clock.go(2.5)
+    assert [rates.take("busy") == 0 for _ in range(3)] == [True, True, False]

@@ -9,7 +9,8 @@ from entrepot.api.http import Request
 from entrepot.core.access import Identity
 from entrepot.core.audit import Actor, event
 from entrepot.core.credentials import is_meant_as_secret
-from entrepot.core.errors import EntrepotError, ProtocolError
+from entrepot.core.errors import EntrepotError, ProtocolError, UnauthorizedError
+from entrepot.core.guarding import address_subject
 from entrepot.core.tokens import TokenRefusedError
 from entrepot.identity.basic import parse_basic
 from entrepot.identity.errors import LoginUnfinishedError
@@ -34,24 +35,37 @@ class Logins:
 
     def succeeded(self, request: Request, identity: Identity) -> None:
         """Note a login, unless the same one was noted in the last ten minutes."""
-        now = self._clock()
-        key = (identity.name, identity.credential, request.address)
-        if now < self._known.get(key, 0.0):
+        if not self._is_new((identity.name, identity.credential, request.address)):
             return
-        self._known[key] = now + AGAIN
-        self._known.move_to_end(key)
-        if len(self._known) > _MOST:
-            self._known.popitem(last=False)
         told = event("login", reason=f"known by {identity.method}")
         self._trail.note(told, by=request.called(identity))
 
     def failed(self, request: Request, authorization: str | None, error: EntrepotError) -> None:
-        """Note that credentials were refused; who brings none is only asked for some."""
+        """Note that credentials were refused; who brings none is only asked for some. Wrong
+        passwords are noted one by one, for there can't be many: locks see to that. Anything else,
+        such as a token that has expired or a login while a lock holds, counts once in ten minutes
+        from one address.
+        """
         if authorization is None:
             return
         name = _claimed(authorization)
+        guessed = type(error) is UnauthorizedError and name
+        place = address_subject(request.address)
+        if not guessed and not self._is_new((why(error), "refused", place)):
+            return
         actor = Actor(name, "unknown", "", address=request.address, request=request.id)
         self._trail.note(event("login", outcome="failure", reason=why(error)), by=actor)
+
+    def _is_new(self, key: tuple[str, str, str]) -> bool:
+        """Tell whether something was not noted in the last ten minutes, and remember it."""
+        now = self._clock()
+        if now < self._known.get(key, 0.0):
+            return False
+        self._known[key] = now + AGAIN
+        self._known.move_to_end(key)
+        if len(self._known) > _MOST:
+            self._known.popitem(last=False)
+        return True
 
 
 def why(error: EntrepotError) -> str:

@@ -1,6 +1,7 @@
 """Who may log in, for one process: the sources that are configured, in their order."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from entrepot.identity.directory import Directory, Rows
 from entrepot.identity.guard import Guard, Tally
 from entrepot.identity.htpasswd import Htpasswd
 from entrepot.identity.passwords import Passwords
-from entrepot.identity.rates import RateLimited
+from entrepot.identity.rates import RateLimited, Rates
 from entrepot.identity.secrets import Secrets
 from entrepot.identity.several import Several
 from entrepot.identity.sources import Source
@@ -131,14 +132,15 @@ class Authentication:
         )
 
 
-def limited(config: Config, authenticator: Authenticator) -> Authenticator:
-    """Return an authenticator that lets only so many requests of one identity through, if that is
-    configured.
+def limiter(config: Config, shared: Path) -> Callable[[Authenticator], Authenticator]:
+    """Return what makes an authenticator let only so many requests of one identity through, if that
+    is configured. They are counted in the directory `shared`, by all processes of the server.
     """
     limits = config.auth.limits
     if not limits.requests:
-        return authenticator
-    return RateLimited(authenticator, rate=limits.requests, burst=limits.burst)
+        return lambda authenticator: authenticator
+    rates = Rates(shared / "requests.rates", rate=limits.requests, burst=limits.burst)
+    return lambda authenticator: RateLimited(authenticator, rates)
 
 
 def _realm(config: Config) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from entrepot.config import Config, ConfigError, Problem
 from entrepot.config.schema_openid import OpenIdProvider
 from entrepot.identity.anonymous import Anonymous
-from entrepot.identity.rates import RateLimited
+from entrepot.identity.rates import RateLimited, Rates
 from entrepot.services.stores import Stores
 from entrepot.telemetry import Metrics
 
@@ -25,9 +25,16 @@ _BURST: Final = 60.0
 
 
 def open_devices(
-    config: Config, stores: Stores, *, secret: str, adopt: Adopt, metrics: Metrics
+    config: Config,
+    stores: Stores,
+    *,
+    secret: str,
+    adopt: Adopt,
+    shared: Path,
+    metrics: Metrics,
 ) -> Devices | None:
-    """Return the logins by device, or None if there is no provider.
+    """Return the logins by device, or None if there is no provider. Requests are counted in the
+    directory `shared`.
 
     Raises:
         ConfigError: the file with a secret can't be read.
@@ -56,7 +63,8 @@ def open_devices(
         )
         keys = discovered(given.issuer, every=_REFRESH, cafile=given.cafile)
         providers.append(Provider(rules, keys, adopt=adopt, metrics=metrics))
-    limit = RateLimited(Anonymous(), rate=_RATE, burst=_BURST)
+    rates = Rates(shared / "devices.rates", rate=_RATE, burst=_BURST)
+    limit = RateLimited(Anonymous(), rates)
     return Devices(providers, secret=secret.encode(), limit=limit, now=stores.now)
 
 

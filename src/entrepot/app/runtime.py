@@ -7,7 +7,6 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from entrepot.api.asgi import Application
@@ -19,7 +18,7 @@ from entrepot.api.origins import Origins
 from entrepot.api.routes import Router
 from entrepot.app.accounts import administration, ensure_administrator
 from entrepot.app.audit import audit_chores, open_trail
-from entrepot.app.authentication import Authentication, limited
+from entrepot.app.authentication import Authentication, limiter
 from entrepot.app.preparing import upload_secret
 from entrepot.app.rights import access_rules
 from entrepot.app.stores import (
@@ -110,17 +109,19 @@ class _Runtime:
             relative=config.http.relativeurls,
         )
         access = Rights(stores.index, now=stores.now, rules=access_rules(config))
+        limit = limiter(config, self._shared)
         endpoint, authenticator = open_tokens(
             config,
             stores,
             self._authentication,
             secret=secret,
             access=access,
-            limit=partial(limited, config),
+            limit=limit,
+            shared=self._shared,
             metrics=self.metrics,
         )
         return Context(
-            authenticator=limited(config, authenticator),
+            authenticator=limit(authenticator),
             access=access,
             accounts=administration(config, stores.index, access=access, trail=stores.trail),
             origins=_origins(config),

@@ -129,10 +129,12 @@ def open_tokens(
     secret: str,
     access: Access,
     limit: Callable[[Authenticator], Authenticator],
+    shared: Path,
     metrics: Metrics,
 ) -> tuple[TokenEndpoint | None, Authenticator]:
     """Return the token server, if there is one, and what authenticates by its tokens, or else as
-    `known` does; whoever asks for a token is let through by `limit`.
+    `known` does; whoever asks for a token is let through by `limit`. `shared` is a directory
+    of all processes of the server.
     """
     logins, standing, workloads = known.authenticator, known.directory, known.workloads
     if not config.auth.issues_tokens or standing is None:
@@ -165,7 +167,9 @@ def open_tokens(
     keys = SigningKeys(stores, secret=secret.encode(), schedule=schedule)
     server = TokenServer(stores, keys, terms, access=access, standing=holders)
     exchange = workloads.exchange if workloads is not None else None
-    devices = open_devices(config, stores, secret=secret, adopt=standing.adopt, metrics=metrics)
+    devices = open_devices(
+        config, stores, secret=secret, adopt=standing.adopt, shared=shared, metrics=metrics
+    )
     endpoint = TokenEndpoint(server, limit(logins), exchange, devices)
     bearer = Bearer(server.check, others=logins, metrics=metrics, standing=holders)
     return endpoint, bearer

@@ -104,7 +104,7 @@ class AuthLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     requests: Annotated[
         int,
         about(
-            "Requests a second that one identity may send to one worker process; 0 is no limit.",
+            "Requests a second that one identity may send to this server; 0 is no limit.",
             minimum=0,
         ),
     ] = 0

@@ -124,11 +124,20 @@ def test_a_blob(build: Callable[[str], Application]) -> None:
         async with running(application) as site:
             await push(site, tag="latest")
             path = f"/v2/a/blobs/{IMAGE.blobs[0].digest}"
-            for method, calls in (("HEAD", list[str]()), ("GET", ["address", "open"])):
-                costs = Costs(application)
-                assert (await site.ask(method, path)).status == 200
-                assert len(costs.statements) == (1 if method == "HEAD" else 0)
-                assert costs.store_calls == calls
+            stores = application._context.stores
+            index = stores.index
+            assert isinstance(index, SqliteDatabase)
+            commits = b""
+            while commits != index._turns.commits():  # the upkeep may have written in between
+                commits = index._turns.commits()
+                index._known.clear()
+                for method, calls in (("HEAD", list[str]()), ("GET", ["address", "open"])):
+                    application._context = replace(application._context, stores=stores)
+                    costs = Costs(application)
+                    assert (await site.ask(method, path)).status == 200
+                    if commits == index._turns.commits():
+                        assert len(costs.statements) == (1 if method == "HEAD" else 0)
+                    assert costs.store_calls == calls
 
     asyncio.run(scenario())
 
