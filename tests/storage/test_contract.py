@@ -131,13 +131,31 @@ async def test_deleting(store: Store) -> None:
     digest, other = Digest.of(SMALL), Digest.of(LARGE)
     await store.put(digest, SMALL)
     await store.put(other, LARGE)
-    await store.delete(digest)
+    assert await store.delete([digest]) == {}
     assert await read_all(store, digest) is None
     assert await store.size(digest) is None
     assert await read_all(store, other) == LARGE
-    await store.delete(digest)
+    assert await store.delete([digest, other]) == {}
+    assert await read_all(store, other) is None
     await store.put(digest, SMALL)
     assert await read_all(store, digest) == SMALL
+
+
+async def test_going_through_blobs(store: Store) -> None:
+    """By the beginning of their digests, with their sizes and since when they are there."""
+    began = time.time_ns() // 1000
+    blobs = {Digest.of(b"%d" % n): n for n in range(20)}
+    for digest, n in blobs.items():
+        await store.put(digest, b"%d" % n)
+    other = Digest.of(SMALL, algorithm="sha512")
+    await store.put(other, SMALL)
+    prefixes = {digest[:9] for digest in (*blobs, other)}
+    found = [b for p in prefixes async for page in store.stored(p) for b in page]
+    expected = {digest: len(b"%d" % n) for digest, n in blobs.items()} | {other: len(SMALL)}
+    assert {blob.digest: blob.size for blob in found} == expected
+    ended = time.time_ns() // 1000
+    assert all(began - 2_000_000 <= blob.placed_at <= ended + 2_000_000 for blob in found)
+    assert [page async for page in store.stored("sha512:00") if page] == []
 
 
 async def test_path_is_relative_or_none(store: Store) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -78,7 +79,7 @@ async def test_an_upload_is_one_file(store: FilesystemStore, root: Path) -> None
 
 async def test_a_deleted_blob_leaves_no_folder(store: FilesystemStore, root: Path) -> None:
     await store.put(DIGEST, DATA)
-    await store.delete(DIGEST)
+    await store.delete([DIGEST])
     assert not blob_path(root, DIGEST).parent.exists()
 
 
@@ -95,7 +96,7 @@ async def test_no_file_outside_the_root_is_touched(tmp_path: Path, root: Path) -
             await writer.publish(DIGEST)
         async with store.append(uuid4()) as writer:
             await writer.discard()
-        await store.delete(DIGEST)
+        await store.delete([DIGEST])
         await store.stale(before=0)
     assert {path.name for path in files(tmp_path)} == {"beside"}
     assert (beside.stat().st_mtime_ns, beside.stat().st_ino) == before
@@ -161,7 +162,7 @@ async def test_a_failed_publish_keeps_the_upload(store: FilesystemStore, root: P
 
 
 @pytest.mark.parametrize(
-    "call", ["open", "size", "verify", "delete", "put", "held", "stale", "append"]
+    "call", ["open", "size", "verify", "stored", "put", "held", "stale", "append"]
 )
 async def test_what_the_system_refuses_is_a_storage_error(
     store: FilesystemStore, root: Path, call: str
@@ -181,7 +182,7 @@ async def test_what_the_system_refuses_is_a_storage_error(
         "open": lambda: store.open(DIGEST),
         "size": lambda: store.size(DIGEST),
         "verify": lambda: store.verify(DIGEST),
-        "delete": lambda: store.delete(DIGEST),
+        "stored": lambda: anext(aiter(store.stored("sha256:00"))),
         "put": lambda: store.put(DIGEST, DATA),
         "held": lambda: store.held(uuid4()),
         "stale": lambda: store.stale(before=0),
@@ -189,6 +190,32 @@ async def test_what_the_system_refuses_is_a_storage_error(
     }
     with pytest.raises(StorageError, match="Not a directory"):
         await calls[call]()
+
+
+async def test_what_can_t_be_deleted_is_told(store: FilesystemStore, root: Path) -> None:
+    """The others are deleted."""
+    other = Digest.of(b"other")
+    await store.put(DIGEST, DATA)
+    path = root / f"docker/registry/v2/blobs/{store.path(other)}"
+    path.mkdir(parents=True)
+    failures = await store.delete([other, DIGEST])
+    assert list(failures) == [other]
+    assert "Is a directory" in failures[other]
+    assert await store.size(DIGEST) is None
+
+
+async def test_a_blob_is_as_old_as_its_place(store: FilesystemStore, root: Path) -> None:
+    """An upload may have been written long before it became the blob."""
+    upload = uuid4()
+    async with store.append(upload) as writer:
+        await writer.write(DATA)
+    os.utime(root / f"entrepot/uploads/{upload}", (0, 0))
+    began = time.time_ns() // 1000 - 1_000_000
+    async with store.append(upload) as writer:
+        await writer.publish(DIGEST)
+    (found,) = [blob async for page in store.stored(DIGEST[:9]) for blob in page]
+    assert found.digest == DIGEST
+    assert found.placed_at >= began
 
 
 @contextmanager
@@ -307,5 +334,5 @@ async def test_calls_are_timed_under_their_names(root: Path, threads: ThreadPool
     assert reader is not None
     reader.close()
     await store.sync([DIGEST])
-    await store.delete(DIGEST)
+    await store.delete([DIGEST])
     assert seen == ["PutContent", "Stat", "Reader", "Sync", "Delete"]

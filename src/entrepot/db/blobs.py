@@ -57,7 +57,7 @@ _UNLINK = "DELETE FROM repository_blobs WHERE repository_id = :repository AND di
 _FIND_USER = """
     SELECT manifests.digest FROM manifest_blobs
     JOIN manifests ON manifests.id = manifest_blobs.manifest_id
-    WHERE manifest_blobs.digest = :digest AND manifests.repository_id = :repository LIMIT 1
+    WHERE manifest_blobs.digest = :digest AND manifest_blobs.repository_id = :repository LIMIT 1
 """
 _MARK_SYNCED = "UPDATE blobs SET synced = :synced WHERE digest = :digest"
 _LIST_UNSYNCED = """

@@ -31,7 +31,8 @@ _ADD = """
     ON CONFLICT (repository_id, digest) DO NOTHING
 """
 _ADD_BLOB = """
-    INSERT INTO manifest_blobs (manifest_id, digest) VALUES (:manifest, :digest)
+    INSERT INTO manifest_blobs (manifest_id, digest, repository_id)
+    VALUES (:manifest, :digest, :repository)
     ON CONFLICT (manifest_id, digest) DO NOTHING
 """
 _ADD_CHILD = """
@@ -122,7 +123,8 @@ async def add_manifest(
     manifest = int(required(await transaction.fetch_one(_FIND_ID, values))[0])
     blobs = set(new.manifest.blobs())
     await transaction.execute_many(
-        _ADD_BLOB, ({"manifest": manifest, "digest": blob.packed} for blob in blobs)
+        _ADD_BLOB,
+        ({"manifest": manifest, "digest": b.packed, "repository": repository} for b in blobs),
     )
     await transaction.execute_many(
         _ADD_CHILD, ({"manifest": manifest, "child": child} for child in children)

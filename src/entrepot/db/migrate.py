@@ -18,7 +18,7 @@ from entrepot.db.sqlite import connect
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-HEAD: Final = "0004"
+HEAD: Final = "0005"
 """The newest schema that this program knows."""
 
 

@@ -165,7 +165,9 @@ manifest_blobs = Table(
     metadata,
     _to_manifest("manifest_id", primary_key=True),
     Column("digest", PackedDigest, primary_key=True),
-    Index(None, "digest"),
+    # The manifest's: whether a repository needs a blob that a thousand others need is one look.
+    Column("repository_id", BigId, nullable=False, server_default="0"),
+    Index(None, "digest", "repository_id"),
     sqlite_with_rowid=False,
 )
 

@@ -85,7 +85,8 @@ def _add_reviews(metadata: MetaData, big_id: Big) -> None:
         Column("attempts", Integer, nullable=False, server_default="0"),
         Column("last_error", Text),
         Column("deleted_at", BigInteger),
-        Index(None, "lease_expires_at"),
+        Index(None, "lease_expires_at", **_where("deleted_at IS NULL")),
+        Index(None, "deleted_at", **_where("deleted_at IS NOT NULL")),
         sqlite_with_rowid=False,
     )
     Table(

@@ -17,10 +17,10 @@ from entrepot.services.stores import Stores
 PAUSES: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
 """Seconds between two looks at a blob whose object is being deleted."""
 
-GRAVESTONE: Final = 3600 * 1_000_000
+GRAVESTONE: Final = 600 * 1_000_000
 """Microseconds for which it is known that an object was deleted."""
 
-_CURRENT: Final = GRAVESTONE // 4
+_CURRENT: Final = GRAVESTONE // 2
 """Microseconds for which an upload relies on what it has asked."""
 
 

@@ -13,21 +13,26 @@ import fcntl
 import hashlib
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
 from uuid import UUID, uuid4
 
 from entrepot.core.digest import Digest
+from entrepot.core.errors import DigestInvalidError
 from entrepot.storage import direct, durable
 from entrepot.storage.direct import DirectFile
 from entrepot.storage.errors import StorageError, StorageFullError, UploadBusyError
-from entrepot.storage.store import Hasher
+from entrepot.storage.store import Hasher, StoredBlob
 
 T = TypeVar("T")
+
+_PAGE: Final = 512
+"""Blobs of a folder that are looked at together."""
 
 _BATCH: Final = 1_048_576
 """Bytes that are gathered before a thread is asked to write them."""
@@ -328,6 +333,12 @@ class FilesystemStore:
         its place.
         """
         target = self._path(digest)
+        try:
+            self._move(source, target)
+        except FileNotFoundError:  # the blob that was there was deleted, and its folder with it
+            self._move(source, target)
+
+    def _move(self, source: str, target: str) -> None:
         _ensure_directory(os.path.dirname(target))
         done = durable.rename_new(source, target)
         if not done:
@@ -351,12 +362,30 @@ class FilesystemStore:
             except FileNotFoundError:
                 return False
 
-    async def delete(self, digest: Digest) -> None:
-        path = self._path(digest)
-        with self._timed("Delete"), _StorageErrors(), suppress(FileNotFoundError):
-            await self.run(partial(os.unlink, path))
-        with suppress(OSError):
-            os.rmdir(os.path.dirname(path))
+    async def delete(self, digests: Sequence[Digest]) -> Mapping[Digest, str]:
+        with self._timed("Delete"):
+            return await self.run(partial(self._delete, digests))
+
+    def _delete(self, digests: Sequence[Digest]) -> dict[Digest, str]:
+        failures = {}
+        for digest in digests:
+            path = self._path(digest)
+            try:
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
+            except OSError as error:
+                failures[digest] = str(_converted(error))
+                continue
+            with suppress(OSError):
+                os.rmdir(os.path.dirname(path))
+        return failures
+
+    async def stored(self, prefix: str) -> AsyncIterator[list[StoredBlob]]:
+        algorithm, _, digits = prefix.partition(":")
+        found = _stored(f"{self._blobs}/{algorithm}/{digits}", algorithm)
+        with _StorageErrors():
+            while page := await self.run(lambda: list(islice(found, _PAGE))):
+                yield page
 
     # Uploads ------------------------------------------------------------------------------------
 
@@ -420,6 +449,21 @@ def _size(path: str) -> int | None:
         return None
     except OSError as error:
         raise _converted(error) from error
+
+
+def _stored(folder: str, algorithm: str) -> Iterator[StoredBlob]:
+    """Look at each blob of a folder. A file comes to its place by being renamed, which changes its
+    status but not its content: `st_ctime` says when that was.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                with suppress(DigestInvalidError, FileNotFoundError, NotADirectoryError):
+                    digest = Digest.parse(f"{algorithm}:{entry.name}")
+                    facts = os.stat(f"{entry.path}/data")
+                    yield StoredBlob(digest, facts.st_size, facts.st_ctime_ns // 1000)
+    except FileNotFoundError:
+        return
 
 
 def _lock(fd: int, path: str) -> None:

@@ -1,13 +1,13 @@
 """Blobs in memory, for trials and tests: they end with the process."""
 
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID
 
 from entrepot.core.digest import Digest
 from entrepot.storage.errors import UploadBusyError
-from entrepot.storage.store import Hasher
+from entrepot.storage.store import Hasher, StoredBlob
 
 
 class _Reader:
@@ -67,8 +67,11 @@ class MemoryStore:
 
     durable_at_once = False
 
-    def __init__(self) -> None:
+    def __init__(self, *, now: Callable[[], int] = lambda: time.time_ns() // 1000) -> None:
+        """`now` gives microseconds since 1970."""
+        self._now = now
         self._blobs: dict[Digest, bytes] = {}
+        self._placed: dict[Digest, int] = {}
         self.uploads: dict[UUID, _Upload] = {}
 
     async def open(self, digest: Digest) -> _Reader | None:
@@ -87,6 +90,7 @@ class MemoryStore:
 
     async def put(self, digest: Digest, data: bytes) -> None:
         self._blobs[digest] = data
+        self._placed[digest] = self._now()
 
     async def sync(self, digests: Iterable[Digest]) -> None:
         """Memory is as durable as it will ever be."""
@@ -95,8 +99,15 @@ class MemoryStore:
         data = self._blobs.get(digest)
         return data is not None and Digest.of(data, algorithm=digest.algorithm) == digest
 
-    async def delete(self, digest: Digest) -> None:
-        self._blobs.pop(digest, None)
+    async def delete(self, digests: Sequence[Digest]) -> Mapping[Digest, str]:
+        for digest in digests:
+            self._blobs.pop(digest, None)
+            self._placed.pop(digest, None)
+        return {}
+
+    async def stored(self, prefix: str) -> AsyncIterator[list[StoredBlob]]:
+        found = [digest for digest in self._blobs if digest.startswith(prefix)]
+        yield [StoredBlob(d, len(self._blobs[d]), self._placed[d]) for d in found]
 
     async def held(self, upload: UUID) -> int | None:
         found = self.uploads.get(upload)

@@ -10,7 +10,7 @@ Drivers are `ObjectClient`s; everything that is the same for all of them is here
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -18,15 +18,21 @@ from typing import Final, TypeVar
 from uuid import UUID
 
 from entrepot.core.digest import Digest
+from entrepot.core.errors import DigestInvalidError
+from entrepot.core.layout import blob_digest
 from entrepot.storage.errors import StorageError, StorageFullError, UploadBusyError
 from entrepot.storage.object_uploads import ObjectWriter, Place
 from entrepot.storage.objects import MultipartClient, ObjectClient
 from entrepot.storage.sessions import UploadSessions
+from entrepot.storage.store import StoredBlob
 
 T = TypeVar("T")
 
 WINDOW: Final = 8 * 1_048_576
 """Bytes that are asked for at once by who reads on and on."""
+
+_PAGE: Final = 512
+"""Blobs of a listing that are looked at together."""
 
 REDIRECT_SECONDS: Final = 20 * 60
 """How long a client may use the address to which it was sent."""
@@ -106,6 +112,7 @@ class ObjectStore:
         self._sessions = sessions
         self._threads = threads
         self._options = options
+        self._root = len(options.prefix)
         self._blobs = f"{options.prefix}docker/registry/v2/blobs/"
         self._uploads = f"{options.prefix}entrepot/uploads/"
         self._writing: set[UUID] = set()
@@ -152,8 +159,30 @@ class ObjectStore:
             await self.run(lambda data=data: running.update(data))  # type: ignore[misc]
         return running.hexdigest() == digest.hex
 
-    async def delete(self, digest: Digest) -> None:
-        await self._client.delete([self.key(digest)])
+    async def delete(self, digests: Sequence[Digest]) -> Mapping[Digest, str]:
+        with suppress(StorageError):
+            await self._client.delete([self.key(digest) for digest in digests])
+            return {}
+        failures = {}
+        for digest in digests:  # which of them it was is known only one by one
+            try:
+                await self._client.delete([self.key(digest)])
+            except StorageError as error:
+                failures[digest] = str(error)
+        return failures
+
+    async def stored(self, prefix: str) -> AsyncIterator[list[StoredBlob]]:
+        algorithm, _, digits = prefix.partition(":")
+        page: list[StoredBlob] = []
+        async for entry in self._client.entries(f"{self._blobs}{algorithm}/{digits}/"):
+            with suppress(DigestInvalidError):
+                digest = blob_digest(entry.key[self._root :])
+                page.append(StoredBlob(digest, entry.size, int(entry.modified * 1_000_000)))
+            if len(page) == _PAGE:
+                yield page
+                page = []
+        if page:
+            yield page
 
     # Uploads ------------------------------------------------------------------------------------
 

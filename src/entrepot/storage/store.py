@@ -1,8 +1,8 @@
 """What every blob store promises. One suite of tests holds all drivers to it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from entrepot.core.digest import Digest
@@ -23,6 +23,16 @@ class BlobReader(Protocol):
 
     def close(self) -> None:
         """Release the blob. Reading is over."""
+
+
+class StoredBlob(NamedTuple):
+    """An object of the store that is named like a blob: its bytes, and when it came to its place
+    (microseconds since 1970).
+    """
+
+    digest: Digest
+    size: int
+    placed_at: int
 
 
 class BlobStore(Protocol):
@@ -58,8 +68,15 @@ class BlobStore(Protocol):
     async def verify(self, digest: Digest) -> bool:
         """Return whether the store has the blob and its bytes have that digest."""
 
-    async def delete(self, digest: Digest) -> None:
-        """Remove a blob, if the store has it."""
+    async def delete(self, digests: Sequence[Digest]) -> Mapping[Digest, str]:
+        """Remove blobs that the store has; return what went wrong with which of them. They may
+        come back after a power cut.
+        """
+
+    def stored(self, prefix: str) -> AsyncIterator[list[StoredBlob]]:
+        """Yield the blobs whose digests begin with `prefix`, an algorithm and two digits
+        (`sha256:ab`), in pages and any order. What is not named like a blob is left out.
+        """
 
 
 class Hasher(Protocol):

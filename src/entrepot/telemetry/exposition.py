@@ -37,16 +37,18 @@ class _Server(Collector):
         totals = _add_up(self._snapshots)
         for family in FAMILIES:
             yield _metric(family, totals.get(family.name, {}))
-        workers = {snapshot.pid for snapshot in self._snapshots if snapshot.alive}
+        alive = {snapshot.pid: snapshot.role for snapshot in self._snapshots if snapshot.alive}
         yield GaugeMetricFamily(
-            "entrepot_workers", "Worker processes that serve requests", value=len(workers)
+            "entrepot_workers",
+            "Worker processes that serve requests",
+            value=sum(role == "worker" for role in alive.values()),
         )
         build = GaugeMetricFamily(
             "entrepot_build_info", "The program that runs", labels=("version", "python")
         )
         build.add_metric((_version(), platform.python_version()), 1)
         yield build
-        yield from _process_metrics(usage(workers, server=self._server))
+        yield from _process_metrics(usage(alive, server=self._server))
 
 
 def render(snapshots: Sequence[Snapshot], *, directory: Path) -> bytes:

@@ -124,6 +124,44 @@ RUN_SUCCEEDED = Family(
     ("kind",),
     latest=True,
 )
+COLLECTED = Family(
+    "entrepot_collected_total",
+    "counter",
+    "What was removed because nothing needed it: manifests, links of repositories to blobs, blobs "
+    "with their bytes, empty repositories",
+    ("kind",),
+)
+RECLAIMED = Family(
+    "entrepot_reclaimed_bytes_total", "counter", "Bytes of blobs that collection has deleted"
+)
+POSTPONED = Family(
+    "entrepot_collection_postponed_total",
+    "counter",
+    "Reviews that were put off because something keeps their content for a known time",
+)
+COLLECTION_ERRORS = Family(
+    "entrepot_collection_errors_total",
+    "counter",
+    "Objects that could not be deleted, and steps of collection that failed; both are tried again",
+)
+COLLECTION_QUEUE = Family(
+    "entrepot_collection_queue",
+    "gauge",
+    "Reviews that wait (waiting), those that should have been done a day ago (overdue), and "
+    "objects that are about to be deleted (doomed); only where the collector works",
+    ("state",),
+)
+COLLECTION_AGE = Family(
+    "entrepot_collection_queue_age_seconds",
+    "gauge",
+    "For how long the first review that waits has been due",
+)
+COLLECTION_RUN = Family(
+    "entrepot_collection_last_run_timestamp_seconds",
+    "gauge",
+    "When the collector last looked how much there is to do, since unix epoch in seconds",
+    latest=True,
+)
 FAMILIES = (
     REQUESTS,
     REQUEST_SECONDS,
@@ -141,5 +179,12 @@ FAMILIES = (
     IMPORTED,
     RUNS,
     RUN_SUCCEEDED,
+    COLLECTED,
+    RECLAIMED,
+    POSTPONED,
+    COLLECTION_ERRORS,
+    COLLECTION_QUEUE,
+    COLLECTION_AGE,
+    COLLECTION_RUN,
 )
 """Every metric that is counted, in the order in which they are rendered."""

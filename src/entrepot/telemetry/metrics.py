@@ -14,10 +14,18 @@ from entrepot.telemetry.families import (
     AUDIT_EVENTS,
     AUTHENTICATIONS,
     BLOB_BYTES,
+    COLLECTED,
+    COLLECTION_AGE,
+    COLLECTION_ERRORS,
+    COLLECTION_QUEUE,
+    COLLECTION_RUN,
+    FAMILIES,
     IMPORTED,
     IN_FLIGHT,
     INDEX_COMMITS,
     LOCKS,
+    POSTPONED,
+    RECLAIMED,
     REQUEST_SECONDS,
     REQUEST_SIZE,
     REQUESTS,
@@ -31,29 +39,32 @@ from entrepot.telemetry.families import (
     UPLOADS_STARTED,
     Family,
 )
-from entrepot.telemetry.series import Series, read
+from entrepot.telemetry.series import Role, Series, read
 
+_GAUGES = frozenset(
+    family.name for family in FAMILIES if family.kind == "gauge" and not family.latest
+)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class Metrics:
-    """The counters of this worker process.
+    """The counters of this process.
 
     `started` and `finished` belong to the thread of the event loop: they take no lock, and cost
     1.5 us together. Everything else may be called from any thread. Nothing here raises.
     """
 
-    def __init__(self, directory: Path) -> None:
-        """Count in `directory`, which all worker processes of one server share."""
+    def __init__(self, directory: Path, *, of: Role = "worker") -> None:
+        """Count in `directory`, which all processes of one server share."""
         self._directory = directory
-        self._series = Series(directory)
+        self._series = Series(directory, of=of)
         self._values = self._series.values
         self._guard = threading.Lock()
         self._in_flight: dict[str, int] = {}
         self._places: dict[tuple[str, str, int], tuple[int, int, int, int, int]] = {}
         for key in self._series.known():
-            if key[0] == IN_FLIGHT.name:
-                # The requests that were in flight in the process whose file this was are gone.
+            if key[0] in _GAUGES:
+                # What was in flight, or waited, in the process whose file this was is gone.
                 self._values[self._series.place(key)] = 0.0
 
     def started(self, handler: str) -> None:
@@ -135,9 +146,35 @@ class Metrics:
         """Note that background work ended, at a time in microseconds since 1970."""
         self._add(RUNS, 1, kind, outcome)
         if outcome == "success":
-            place = self._place(RUN_SUCCEEDED, kind)
-            with self._guard:
-                self._values[place] = now / 1_000_000
+            self._advance(RUN_SUCCEEDED, now / 1_000_000, kind)
+
+    def collected(self, kind: str, count: int) -> None:
+        """Note what was removed because nothing needed it."""
+        if count:
+            self._add(COLLECTED, count, kind)
+
+    def reclaimed(self, count: int) -> None:
+        """Note bytes that the store has deleted."""
+        self._add(RECLAIMED, count)
+
+    def reviews_postponed(self, count: int) -> None:
+        """Note reviews that were put off."""
+        if count:
+            self._add(POSTPONED, count)
+
+    def collection_failed(self, count: int = 1) -> None:
+        """Note what collection could not do and will try again."""
+        self._add(COLLECTION_ERRORS, count)
+
+    def collection_queue(self, *, waiting: int, overdue: int, doomed: int, age: float) -> None:
+        """Say how much waits for the collector, and for how many seconds the first has been due."""
+        for state, count in (("waiting", waiting), ("overdue", overdue), ("doomed", doomed)):
+            self._set(COLLECTION_QUEUE, count, state)
+        self._set(COLLECTION_AGE, age)
+
+    def collection_ran(self, at: float) -> None:
+        """Say when the collector last worked, in seconds since 1970."""
+        self._advance(COLLECTION_RUN, at)
 
     def render(self) -> bytes:
         """Return the metrics of the whole server in Prometheus' text format."""
@@ -178,6 +215,15 @@ class Metrics:
         place = self._place(family, *labels)
         with self._guard:
             self._values[place] += amount
+
+    def _set(self, family: Family, value: float, *labels: str) -> None:
+        self._values[self._place(family, *labels)] = value
+
+    def _advance(self, family: Family, value: float, *labels: str) -> None:
+        """Note a time, unless a later one is known."""
+        place = self._place(family, *labels)
+        with self._guard:
+            self._values[place] = max(self._values[place], value)
 
     def _observe(self, family: Family, value: float, *labels: str) -> None:
         place = self._place(family, *labels)

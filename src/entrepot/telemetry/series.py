@@ -7,7 +7,7 @@ parts, in the machine's byte order:
     0   8 bytes  magic
     8   u64      bytes used, this header included
     16  u64      process id of the writer
-    24  u64      (free)
+    24  u64      what the writer is: 0 a worker, 1 the upkeep
     32  records  u32 length of the key, u32 number of values, key (JSON, an array of texts), padded
                  with spaces to a multiple of 8 bytes, values (float64)
 
@@ -23,12 +23,16 @@ import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import structlog
 
 Key = tuple[str, ...]
 """Name of the metric, then the values of its labels."""
+
+Role = Literal["worker", "upkeep"]
+"""What a process is."""
 
 SUFFIX = ".metrics"
 
@@ -37,6 +41,7 @@ _MAGIC = b"ENTMETR1"
 _HEADER = struct.Struct("=8sQQQ")
 _LENGTHS = struct.Struct("=II")
 _SPARE_VALUES = 64
+_ROLES: tuple[Role, ...] = ("worker", "upkeep")
 _MOST_FILES = 4096
 
 _log = structlog.get_logger("entrepot.metrics")
@@ -47,6 +52,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     pid: int
     alive: bool
+    role: Role
     values: dict[Key, tuple[float, ...]]
 
 
@@ -57,7 +63,8 @@ class Series:
     so: metrics are no reason not to serve.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, of: Role = "worker") -> None:
+        self._role = of
         self._guard = threading.Lock()
         self._places: dict[Key, int] = {}
         self._descriptor: int | None = None
@@ -75,7 +82,7 @@ class Series:
         for key, start, _ in _records(self._bytes):
             self._places[key] = start
         self._used = max(_HEADER.size, _HEADER.unpack_from(self._bytes)[1])
-        _HEADER.pack_into(self._bytes, 0, _MAGIC, self._used, os.getpid(), 0)
+        _HEADER.pack_into(self._bytes, 0, _MAGIC, self._used, os.getpid(), _ROLES.index(of))
         self.values: memoryview[float] = self._bytes.cast("d")
 
     @property
@@ -115,7 +122,8 @@ class Series:
 
     def snapshot(self) -> Snapshot:
         """Return what this process has counted, without looking at its file."""
-        return Snapshot(os.getpid(), alive=True, values=_values(bytes(self._bytes)))
+        values = _values(bytes(self._bytes))
+        return Snapshot(os.getpid(), alive=True, role=self._role, values=values)
 
     def close(self) -> None:
         """Leave the file to a successor. Counting goes on in memory that nobody reads."""
@@ -140,10 +148,12 @@ def read(directory: Path) -> list[Snapshot]:
             data = os.pread(descriptor, _SIZE, 0)
             if len(data) != _SIZE or not data.startswith(_MAGIC):
                 continue
+            _, _, pid, role = _HEADER.unpack_from(data)
             snapshots.append(
                 Snapshot(
-                    pid=_HEADER.unpack_from(data)[2],
+                    pid=pid,
                     alive=not _lock(descriptor, fcntl.LOCK_SH),
+                    role=_ROLES[role],
                     values=_values(data),
                 )
             )

@@ -226,7 +226,7 @@ async def test_a_blob_that_is_doomed_and_deleted_while_it_is_put(site: Site, lar
             self.puts += 1
             if self.puts == 1:
                 await doom(site)
-                await stores.blobs.delete(digest)
+                await stores.blobs.delete([digest])
                 await doom(site, deleted_at=9)
 
     blobs = Unlucky()
@@ -262,7 +262,7 @@ async def test_a_blob_whose_row_goes_before_it_is_linked(site: Site) -> None:
             await change(site, "DELETE FROM repository_blobs")
             await change(site, "DELETE FROM blobs")
             await doom(site)
-            await stores.blobs.delete(digest)
+            await stores.blobs.delete([digest])
             await doom(site, deleted_at=9)
             return found
 

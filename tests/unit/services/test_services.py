@@ -236,7 +236,7 @@ async def test_a_blob_that_the_store_lost_is_no_missing_blob(
 ) -> None:
     """The index says that it is there: an error to be looked at, and never other bytes."""
     digest = await site.push_blob("a", DATA)
-    await site.stores.blobs.delete(digest)
+    await site.stores.blobs.delete([digest])
     if left is not None:
         await site.stores.blobs.put(digest, left)
     with pytest.raises(StorageError, match=digest):
@@ -316,7 +316,7 @@ async def test_a_blob_whose_bytes_were_lost_is_not_called_durable_when_it_comes_
     digest = await site.push_blob("a", b"content")
     site.clock.now += 2 * maintenance.SETTLED
     assert await maintenance.sync_blobs(site.stores) == 1
-    await site.stores.blobs.delete(digest)
+    await site.stores.blobs.delete([digest])
     await site.push_blob("a", b"content")
     assert await list_unsynced(site.stores.index, before=site.clock.now + 1, limit=9) == [digest]
 

@@ -1,0 +1,263 @@
+"""The collector: what nobody needs goes, a little at a time, beside everything else.
+
+docs/collection.md says in which steps, and why nothing else goes. One collector works in a cluster
+at a time, by a lease; a second one would be in the way and do no harm.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+import structlog
+
+from entrepot.core.errors import EntrepotError
+from entrepot.core.timekeeping import Reading, Timekeeping, keep_time
+from entrepot.db.collection import is_anything_due, measure_queue
+from entrepot.db.doomed import Doomed
+from entrepot.db.jobs import hold_lease, let_lease_go
+from entrepot.db.settings import find_setting, replace_setting
+from entrepot.db.trash_contents import list_expired
+from entrepot.services.judging import Look, look_at_links, look_at_manifests
+from entrepot.services.removing import Remover
+from entrepot.services.stores import Stores
+from entrepot.services.sweeping import FindOwnedSince, Sweeps
+from entrepot.services.trash import expire_trash
+from entrepot.telemetry import Metrics
+
+KIND: Final = "collection"
+"""The kind of the lease in `jobs` by which one collector works at a time."""
+
+_SECOND: Final = 1_000_000
+_LEASE: Final = 30 * _SECOND
+"""Microseconds for which a collector is the only one, unless it renews that."""
+
+_CLOCK: Final = "collection.clock"
+_CLOCK_EVERY: Final = 60 * _SECOND
+"""Microseconds after which what the clock says is written down again; or a twentieth of the grace
+period."""
+
+_MEASURE_EVERY: Final = 30 * _SECOND
+_OVERDUE: Final = 24 * 3600 * _SECOND
+"""Microseconds after which something that was due should have been looked at."""
+
+_BEATS: Final = 5
+"""Looks at the lease within the time that it lasts."""
+
+_log = structlog.get_logger("entrepot.collection")
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a collector goes. `batch` is the number of reviews in one transaction, `rate` the
+    most of them in a second, `idle` the seconds between two looks when there was nothing to do, and
+    `most` the longest pause in seconds while the server is busy.
+    """
+
+    batch: int = 100
+    rate: float = 2000.0
+    idle: float = 30.0
+    most: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a step did: reviews and objects that were looked at; 0 if there was nothing to do."""
+
+    looked: int = 0
+    failed: int = 0
+
+
+class Collector:
+    """Collects as `owner`. `read_clocks` tells the time, `find_owned_since` since when the store
+    has belonged to this index alone, and `busyness` from 0 to 1 how busy the server is.
+    """
+
+    def __init__(
+        self,
+        stores: Stores,
+        *,
+        owner: str,
+        read_clocks: Callable[[], Reading],
+        find_owned_since: FindOwnedSince,
+        metrics: Metrics,
+        pace: Pace = Pace(),
+        busyness: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self._stores = stores
+        self._owner = owner
+        self._read_clocks = read_clocks
+        self._metrics = metrics
+        self._pace = pace
+        self._busyness = busyness
+        self._remover = Remover(stores, owner=owner, steady=lambda: read_clocks().ran)
+        self._sweeps = Sweeps(stores, find_owned_since=find_owned_since)
+        self._kept: Timekeeping | None = None
+        self._written_at = self._measured_at = -(2**62)
+        self._held_until = -(2**62)
+        """By the clock that goes evenly."""
+
+    # Going on -----------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Collect until cancelled, whenever nobody else does. What fails is logged and tried again,
+        later each time.
+        """
+        failures = 0
+        try:
+            while True:
+                began = asyncio.get_running_loop().time()
+                try:
+                    done = await self.step() if await self.hold() else Done()
+                    failures = failures + 1 if done.failed else 0
+                except EntrepotError as error:
+                    failures += 1
+                    done = Done()
+                    self._metrics.collection_failed()
+                    _log.error("collection failed and will be tried again", error=str(error))
+                took = asyncio.get_running_loop().time() - began
+                await asyncio.sleep(self._pause(done, took=took, failures=failures))
+        finally:
+            await self._let_go()
+
+    def _pause(self, done: Done, *, took: float, failures: int) -> float:
+        """Return the seconds until the next step: as long as the pace demands, and, while the
+        server is busy, so many times as long as the last step took.
+        """
+        pace = self._pace
+        if failures:
+            return min(pace.idle, 2.0 ** min(failures, 10))
+        if not done.looked:
+            return min(pace.idle, _LEASE / _SECOND / _BEATS)
+        evenly = max(0.0, done.looked / pace.rate - took) if pace.rate else 0.0
+        return max(evenly, min(pace.most, took * 10 * self._busyness()))
+
+    async def hold(self) -> bool:
+        """Make sure that nobody else collects; return False if somebody does."""
+        steady = self._read_clocks().ran
+        if steady < self._held_until - _LEASE // 2:
+            return True
+        now, owner = self._stores.now(), self._owner
+        held = await self._stores.index.write_lazily(
+            lambda t: hold_lease(t, KIND, "", owner=owner, now=now, until=now + _LEASE)
+        )
+        if not held or self._held_until < steady:
+            self._sweeps.forget()
+            self._kept = None
+        self._held_until = steady + _LEASE if held else -(2**62)
+        if not held:
+            self._metrics.collection_queue(waiting=0, overdue=0, doomed=0, age=0)
+        return held
+
+    async def _let_go(self) -> None:
+        """Let another begin at once."""
+        try:
+            await self._stores.index.write_lazily(
+                lambda t: let_lease_go(t, KIND, "", owner=self._owner)
+            )
+        except EntrepotError as error:
+            _log.warning("the lease of the collector ends by itself", error=str(error))
+
+    # The clock ----------------------------------------------------------------------------------
+
+    async def tell_time(self) -> int:
+        """Return the time that collection goes by, which no step of the clock brings forward."""
+        keeping = self._stores.keeping
+        reading = self._read_clocks()
+        known = self._kept
+        if known is None:
+            text = await find_setting(self._stores.index, _CLOCK)
+            known = msgspec.json.decode(text, type=Timekeeping) if text else None
+        kept = keep_time(
+            known,
+            reading,
+            horizon=keeping.deleted,
+            tolerance=min(10 * _SECOND, keeping.grace // 100),
+        )
+        jumped = known is not None and kept.jumps != known.jumps
+        if jumped:
+            _log.warning(
+                "the clock was set, or nobody collected for a while: what is due is put off by it",
+                seconds=(kept.last.wall - kept.now) // _SECOND,
+            )
+        self._kept = kept
+        every = min(_CLOCK_EVERY, keeping.grace // 20)
+        if jumped or reading.ran - self._written_at >= every:
+            text = msgspec.json.encode(kept).decode()
+            await self._stores.index.write_lazily(lambda t: replace_setting(t, _CLOCK, value=text))
+            self._written_at = reading.ran
+        return kept.now
+
+    # A step -------------------------------------------------------------------------------------
+
+    async def step(self) -> Done:
+        """Do a little of everything that is to be done. May be cancelled, or killed, at any point.
+
+        Raises:
+            DatabaseError, StorageError: what is done is kept.
+        """
+        now = await self.tell_time()
+        limit, steady = self._pace.batch, self._read_clocks
+        failed = looked = 0
+        since = steady().ran
+        left = await self._remover.take_over(now=now, limit=limit)
+        failed += await self._delete(left, since=since, now=now)
+        looked += len(left)
+        looked += await self._expire(now)
+        if await is_anything_due(self._stores.index, now=now):
+            manifests = await look_at_manifests(self._stores, now=now, limit=limit)
+            self._count("manifest", manifests)
+            since = steady().ran
+            lease = self._remover.lease(now)
+            links = await look_at_links(self._stores, lease, now=now, limit=limit)
+            self._count("link", links)
+            failed += await self._delete(links.doomed, since=since, now=now)
+            looked += manifests.reviews + links.reviews
+        for name in ("links", "blobs", "objects", "repositories"):
+            since = steady().ran
+            swept = await self._sweeps.go_on(name, now=now, lease=self._remover.lease(now))
+            failed += await self._delete(swept.doomed, since=since, now=now)
+            looked += swept.looked
+            if name == "repositories":
+                self._metrics.collected("repository", swept.collected)
+        looked += await self._remover.forget(now=now, limit=limit)
+        await self._measure(now)
+        return Done(looked, failed)
+
+    async def _expire(self, now: int) -> int:
+        """Empty the trash of what can't be brought back any more."""
+        if not await list_expired(self._stores.index, now=now, limit=1):
+            return 0
+        return await expire_trash(self._stores, now=now, limit=self._pace.batch)
+
+    def _count(self, kind: str, look: Look) -> None:
+        self._metrics.collected(kind, look.collected)
+        self._metrics.reviews_postponed(look.postponed)
+
+    async def _delete(
+        self, doomed: list[Doomed] | tuple[Doomed, ...], *, since: int, now: int
+    ) -> int:
+        failed = await self._remover.delete(doomed, since=since, now=now)
+        if failed:
+            self._metrics.collection_failed(failed)
+        elif doomed:
+            self._metrics.collected("blob", len(doomed))
+            self._metrics.reclaimed(sum(blob.size for blob in doomed))
+        return failed
+
+    async def _measure(self, now: int) -> None:
+        """Say how much waits, now and then."""
+        reading = self._read_clocks()
+        if reading.ran - self._measured_at < _MEASURE_EVERY:
+            return
+        self._measured_at = reading.ran
+        queue = await measure_queue(self._stores.index, overdue=now - _OVERDUE)
+        age = 0 if queue.first is None else max(0, now - queue.first)
+        self._metrics.collection_queue(
+            waiting=queue.waiting,
+            overdue=queue.overdue,
+            doomed=queue.doomed,
+            age=age / _SECOND,
+        )
+        self._metrics.collection_ran(self._stores.now() / _SECOND)

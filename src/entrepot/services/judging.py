@@ -1,0 +1,149 @@
+"""What is due is looked at, and goes if nothing needs it: manifests, then links, then blobs' rows.
+
+Each call is one transaction of at most `limit` reviews (docs/collection.md, "A look").
+"""
+
+from typing import Final, NamedTuple
+
+from entrepot.core.audit import Actor, Event, event
+from entrepot.core.collecting import (
+    FOREVER,
+    keepers_of_link,
+    keepers_of_manifest,
+    kept_until,
+)
+from entrepot.db import Transaction
+from entrepot.db.blobs import unlink_blob
+from entrepot.db.collection import (
+    DueLink,
+    DueManifest,
+    end_link_reviews,
+    end_manifest_reviews,
+    is_importing,
+    list_companion_tags,
+    list_due_links,
+    list_due_manifests,
+    look_at_links_again,
+    look_at_manifests_again,
+)
+from entrepot.db.doomed import Doomed, Lease, doom_blobs
+from entrepot.db.manifests import delete_manifests
+from entrepot.db.tags import delete_tags
+from entrepot.services.audit import Notes
+from entrepot.services.stores import Stores
+
+COLLECTOR: Final = Actor(
+    kind="registry", method="collection", reason="nothing needed it any longer"
+)
+"""Who collects."""
+
+
+class Look(NamedTuple):
+    """What came of a look: reviews that were done, of these put off, what went with its bytes, and
+    blobs whose objects are to be deleted now.
+    """
+
+    reviews: int = 0
+    postponed: int = 0
+    collected: int = 0
+    freed: int = 0
+    doomed: tuple[Doomed, ...] = ()
+
+
+async def look_at_manifests(stores: Stores, *, now: int, limit: int) -> Look:
+    """Look at manifests that are due by `now`, and remove those that nothing keeps."""
+    told_until = stores.now() + stores.keeping.told
+
+    async def work(transaction: Transaction, notes: Notes) -> Look:
+        if await is_importing(transaction):
+            return Look()
+        due = await list_due_manifests(transaction, now=now, limit=limit)
+        gone: list[DueManifest] = []
+        kept: list[DueManifest] = []
+        again: list[tuple[DueManifest, int]] = []
+        for manifest in due:
+            keepers = keepers_of_manifest(manifest.facts, now=now, keeping=stores.keeping)
+            until = kept_until(keepers)
+            if until == 0 and stores.keeping.untagged:
+                gone.append(manifest)
+            elif until in {0, FOREVER}:
+                kept.append(manifest)
+            else:
+                again.append((manifest, until))
+        await end_manifest_reviews(transaction, kept)
+        await look_at_manifests_again(transaction, again)
+        for manifest in gone:
+            if manifest.has_companions:
+                await _drop_companions(transaction, notes, manifest, stores)
+            notes.add(_told(manifest))
+        ids = [manifest.id for manifest in gone]
+        await delete_manifests(transaction, ids, review_after=told_until)
+        freed = sum(manifest.size for manifest in gone)
+        return Look(len(due), len(again), len(gone), freed)
+
+    return await stores.trail.write_lazily(work, by=COLLECTOR)
+
+
+def _told(manifest: DueManifest) -> Event:
+    return event(
+        "manifest.collect",
+        repository=manifest.name,
+        digest=manifest.digest,
+        size=manifest.size,
+    )
+
+
+async def _drop_companions(
+    transaction: Transaction, notes: Notes, manifest: DueManifest, stores: Stores
+) -> None:
+    """Remove the tags that say that something belongs to a manifest, which is about to go."""
+    tags = await list_companion_tags(transaction, manifest.repository, manifest.digest)
+    now = stores.now()
+    await delete_tags(
+        transaction,
+        manifest.repository,
+        tags,
+        actor=None,
+        now=now,
+        review_after=now + stores.keeping.deleted,
+    )
+    for tag in tags:
+        notes.add(event("tag.delete", repository=manifest.name, tag=tag))
+
+
+async def look_at_links(stores: Stores, lease: Lease, *, now: int, limit: int) -> Look:
+    """Look at links that are due by `now`, remove those that nothing keeps, and the rows of blobs
+    that lost their last link. Durable when this returns: the objects of what is doomed, for
+    `lease`, may be deleted.
+    """
+
+    async def work(transaction: Transaction, notes: Notes) -> Look:
+        if await is_importing(transaction):
+            return Look()
+        due = await list_due_links(transaction, now=now, limit=limit)
+        gone: list[DueLink] = []
+        over: list[DueLink] = []
+        again: list[tuple[DueLink, int]] = []
+        for link in due:
+            keepers = (
+                keepers_of_link(link.facts, now=now, keeping=stores.keeping) if link.facts else []
+            )
+            until = kept_until(keepers)
+            if until in {0, FOREVER}:
+                over.append(link)
+            else:
+                again.append((link, until))
+            if until == 0 and link.facts is not None:
+                gone.append(link)
+        await end_link_reviews(transaction, over)
+        await look_at_links_again(transaction, again)
+        for link in gone:
+            await unlink_blob(transaction, link.repository, link.digest)
+        unlinked = dict.fromkeys(link.digest for link in gone)
+        doomed = await doom_blobs(transaction, unlinked, lease)
+        freed = sum(blob.size for blob in doomed)
+        if gone:
+            notes.add(event("blob.collect", links=len(gone), blobs=len(doomed), size=freed))
+        return Look(len(due), len(again), len(gone), freed, tuple(doomed))
+
+    return await stores.trail.write(work, by=COLLECTOR)
