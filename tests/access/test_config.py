@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from entrepot.config import ConfigError, load
+from entrepot.config.schema import Way
 from entrepot.core.access import Action
 from tests.access.worlds import Open
 from tests.wire.images import image
@@ -57,6 +62,68 @@ def test_what_does_not_fit(tmp_path: Path, mapping: str, problem: str) -> None:
     with pytest.raises(ConfigError) as raised:
         load(write(tmp_path, text), {})
     assert any(str(found).find(problem) >= 0 for found in raised.value.problems), raised.value
+
+
+WAYS = {
+    "local": "{}",
+    "ldap": "{urls: ['ldaps://d'], base: dc=x}",
+    "oidc": "[{name: sso, issuer: 'https://i', clientid: c, clientsecret: s}]",
+    "certificate": "{}",
+    "workloads": (
+        "[{name: ci, issuer: 'https://i', audience: a,"
+        " rules: [{claims: {sub: x}, robot: 'robot$ci'}]}]"
+    ),
+}
+PROXIES = "http: {trustedproxies: [127.0.0.1]}\n"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_second_source_makes_nobody_an_administrator(tmp_path: Path, way: str) -> None:
+    """Beside an htpasswd file: who of it may do everything must be said, and rights count then."""
+    second = f", {way}: {WAYS[way]}}}"
+    with pytest.raises(ConfigError, match=f"beside {way} say who of the file"):
+        load(write(tmp_path, f"{PROXIES}{HTPASSWD}}}{second}"), {})
+    for administrators in ("['*']", "[]", "[ada]"):
+        text = f"{PROXIES}{HTPASSWD}, administrators: {administrators}}}{second}"
+        assert load(write(tmp_path, text), {}).config.access_enabled
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "alone",
+    [
+        "none: {}",
+        "silly: {realm: r, service: s}",
+        "token: {realm: r, service: s, issuer: i, rootcertbundle: /nowhere}",
+    ],
+)
+def test_what_stands_alone(tmp_path: Path, way: str, alone: str) -> None:
+    with pytest.raises(ConfigError, match="can't stand beside"):
+        load(write(tmp_path, f"{PROXIES}auth: {{{alone}, {way}: {WAYS[way]}}}"), {})
+
+
+def test_every_source_is_one_of_those(tmp_path: Path) -> None:
+    assert set(WAYS) | {"htpasswd"} == set(get_args(Way))
+
+
+def test_who_makes_an_account_is_told_that_nothing_limits_it(tmp_path: Path) -> None:
+    """Beside an htpasswd file as `registry:2` has it, where everybody may do everything."""
+    for rights in ("", ", administrators: [ada]"):
+        path = tmp_path / "config.yml"
+        path.write_text(
+            f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path / 'registry'}}}}}\n"
+            f"{HTPASSWD}{rights}}}}}\n"
+        )
+        name = f"ci{len(rights)}"
+        done = subprocess.run(
+            [sys.executable, "-m", "entrepot", "robot", "create", name, "--config", str(path)],
+            env={k: v for k, v in os.environ.items() if not k.startswith("REGISTRY_")},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        assert ("access control is off here" in done.stderr) is (not rights)
 
 
 def test_rights_need_somebody_who_is_known(tmp_path: Path) -> None:

@@ -48,6 +48,10 @@ TokenOption = Annotated[
 ]
 
 _SECONDS = 30.0
+_OPEN = (
+    "access control is off here: whoever is known may do everything, whatever is granted; say in "
+    "the configuration who the administrators are, or access: {enabled: true}"
+)
 _PATIENCE = 600.0
 """Seconds to wait for an answer: a long audit log takes its time to verify."""
 _MOST = 1000
@@ -76,7 +80,10 @@ class Place(NamedTuple):
             fail("--token is for a registry at a --url; here nobody logs in")
 
         async def work(services: "Administration") -> T:
-            return await operation(_on_host(services), *args, **query)
+            done = await operation(_on_host(services), *args, **query)
+            if not services.access.enabled and _route_of(operation, args)[0] == "POST":
+                typer.secho(_OPEN, fg=typer.colors.YELLOW, err=True)
+            return done
 
         return run(self.config, work)
 

@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping
+from typing import get_args
 from urllib.parse import parse_qs, urlsplit
 
 from entrepot.config.errors import ConfigError, Notice, Origin, Problem
@@ -11,7 +12,7 @@ from entrepot.config.rules_access import check_access
 from entrepot.config.rules_ldap import check_ldap
 from entrepot.config.rules_openid import check_openid
 from entrepot.config.rules_tokens import check_tokens, is_http_url
-from entrepot.config.schema import Config
+from entrepot.config.schema import Config, Way
 from entrepot.config.schema_auth import Certificate, Local
 from entrepot.config.schema_objects import MIB, AzureDriver, GcsDriver, S3Driver
 from entrepot.config.schema_storage import DRIVERS
@@ -143,14 +144,15 @@ def _auth(config: Config) -> Iterator[tuple[str, str]]:
     if len(given) > 1:
         yield "auth", f"must provide exactly one type, found {', '.join(given)}"
     auth = config.auth
-    ways = ("local", "ldap", "oidc", "certificate")
-    ours = [name for name in ways if getattr(auth, name) not in (None, ())]
+    ways = [way for way in get_args(Way) if getattr(auth, way) not in (None, ())]
+    ours = [way for way in ways if way != "htpasswd"]
     for name in ("none", "silly", "token"):
         if ours and getattr(auth, name) is not None:
             yield f"auth.{name}", f"can't stand beside {' and '.join(ours)}: remove one of them"
     if ours and auth.htpasswd is not None and auth.htpasswd.administrators is None:
         message = (
-            "administrators is missing: beside other users say who of the file may do everything; "
+            f"administrators is missing: beside {' and '.join(ours)} say who of the file may do "
+            "everything, and the others what they are granted; "
             '["*"] is all of them, [] is nobody'
         )
         yield "auth.htpasswd", message
