@@ -38,6 +38,9 @@
     ├── AccountError               (entrepot.core.accounts) an account can't be as it was asked for
     │   ├── AccountConflictError
     │   └── AccountUnknownError
+    ├── ProtectionError            (entrepot.core.protections) a protection or hold can't be so
+    │   ├── ProtectionConflictError
+    │   └── ProtectionUnknownError
     ├── UndoError                  (entrepot.core.undo) a deletion or move can't be undone so
     │   ├── UndoConflictError
     │   └── UndoUnknownError

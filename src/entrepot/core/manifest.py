@@ -4,6 +4,7 @@ Sources: OCI image-spec 1.1 (manifest.md, image-index.md, descriptor.md) and Doc
 version 2, schema 2. The bytes are the manifest; nothing here ever writes them anew.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -28,6 +29,7 @@ INDEXES: Final = frozenset({OCI_INDEX, DOCKER_LIST})
 MEDIA_TYPES: Final = IMAGES | INDEXES
 
 _UNTYPED: Final = frozenset({"", "application/json", "application/octet-stream"})
+_COMPANION: Final = re.compile(r"(?:sha256|sha512)-[0-9a-f]{64}(?:\.(?:sig|att|sbom))?")
 _FOREIGN: Final = (
     "application/vnd.docker.image.rootfs.foreign.",
     "application/vnd.oci.image.layer.nondistributable.",
@@ -230,6 +232,11 @@ def companion_tags(subject: Digest) -> tuple[str, ...]:
     """
     tag = fallback_tag(subject)
     return (tag, f"{tag}.sig", f"{tag}.att", f"{tag}.sbom")
+
+
+def is_companion_tag(tag: str) -> bool:
+    """Whether a tag is made of a digest, as `companion_tags` are."""
+    return _COMPANION.fullmatch(tag) is not None
 
 
 def parse_children(payload: bytes) -> tuple[Descriptor, ...]:

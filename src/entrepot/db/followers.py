@@ -29,6 +29,9 @@ _LIST_PARENTS = """
              OR tags.name >= 'sha512-' AND tags.name < 'sha512.')
     )
 """
+_FIND_SUBJECT = """
+    SELECT subject FROM manifests WHERE repository_id = :repository AND digest = :digest
+"""
 _LIST_TAGS = "SELECT name FROM tags WHERE manifest_id = :manifest ORDER BY name"
 
 
@@ -52,6 +55,15 @@ async def list_parents(reader: Reader, manifest: int) -> list[Stored]:
     """Return the indexes that consist of the manifest and others."""
     rows = await reader.fetch_all(_LIST_PARENTS, {"manifest": manifest})
     return [Stored(row[0], Digest.unpack(row[1])) for row in rows]
+
+
+async def list_subjects(
+    reader: Reader, repository: int, manifests: Iterable[Digest]
+) -> list[Digest]:
+    """Return the subjects of those manifests of a repository that have one."""
+    values = [{"repository": repository, "digest": digest.packed} for digest in manifests]
+    rows = [await reader.fetch_one(_FIND_SUBJECT, each) for each in values]
+    return [Digest.unpack(row[0]) for row in rows if row is not None and row[0] is not None]
 
 
 async def find_closure(reader: Reader, repository: int, first: Stored) -> Closure:

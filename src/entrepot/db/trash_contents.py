@@ -12,7 +12,7 @@ from entrepot.db.reviews import OR_LATER_LINK, OR_LATER_MANIFEST
 _COLUMNS = """
     SELECT trash.id, trash.repository_id, repositories.name, trash.kind, trash.tag, trash.digest,
            trash.media_type, trash.created_at, trash.created_by, trash.deleted_at,
-           trash.deleted_by, trash.operation, trash.expires_at, trash.payload
+           trash.deleted_by, trash.operation, trash.expires_at, trash.subject, trash.payload
     FROM trash JOIN repositories ON repositories.id = trash.repository_id
 """
 _FIND = f"{_COLUMNS} WHERE trash.id = :id"
@@ -66,7 +66,7 @@ _REMOVE = "DELETE FROM trash WHERE id = :id"
 _LIST_EXPIRED = """
     SELECT id FROM trash WHERE expires_at <= :now AND NOT EXISTS (
         SELECT 1 FROM holds WHERE holds.repository_id = trash.repository_id
-        AND (holds.digest IS NULL OR holds.digest = trash.digest)
+        AND (holds.digest IS NULL OR holds.digest = trash.digest OR holds.digest = trash.subject)
         AND (holds.expires_at IS NULL OR holds.expires_at > :now)
     ) ORDER BY expires_at LIMIT :limit
 """
@@ -118,6 +118,7 @@ class Trashed(NamedTuple):
     deleted_by: str | None
     operation: str
     expires_at: int
+    subject: Digest | None
     payload: bytes | None
 
 
@@ -238,5 +239,5 @@ async def let_go(transaction: Transaction, numbers: Sequence[int], *, grace: int
 
 
 def _trashed(row: Row) -> Trashed:
-    names = (RepositoryName(row[2]), row[3], Tag(row[4]), Digest.unpack(row[5]))
-    return Trashed(row[0], row[1], *names, *row[6:])
+    digests = {5: Digest.unpack(row[5]), 13: None if row[13] is None else Digest.unpack(row[13])}
+    return Trashed._make(digests.get(place, value) for place, value in enumerate(row))

@@ -22,6 +22,7 @@ from entrepot.db.repositories import find_repository
 from entrepot.db.tags import delete_tags, find_tag
 from entrepot.db.trash import Removal, find_trash_needing_blob, throw_manifests, throw_tags
 from entrepot.services.audit import Notes
+from entrepot.services.protection import check_may_go
 from entrepot.services.stores import Stores
 from entrepot.services.takeover import take_over, take_over_blob
 
@@ -47,6 +48,7 @@ async def delete_reference(
     Raises:
         ManifestUnknownError: there is no such tag or manifest.
         UnsupportedError: an index of the repository lists the manifest.
+        DeniedError: a tag is protected, or something is on hold.
     """
     await take_over(stores, name, reference)
     if not isinstance(reference, Tag):
@@ -60,15 +62,17 @@ async def delete_reference(
         if repository is None:
             raise unknown
         if isinstance(reference, Tag):
-            if await find_tag(transaction, repository, reference) is None:
+            found = await find_tag(transaction, repository, reference)
+            if found is None:
                 raise unknown
-            closure = Closure([], [reference])
+            closure, affected = Closure([], [reference]), [found[1]]
             notes.add(event("tag.delete", repository=name, tag=reference, operation=operation))
         else:
             manifest = await find_manifest_id(transaction, repository, reference)
             if manifest is None:
                 raise unknown
             closure = await _find_deletable(transaction, repository, Stored(manifest, reference))
+            affected = [stored.digest for stored in closure.manifests]
             for number, stored in enumerate(closure.manifests):
                 told = event(
                     "manifest.delete",
@@ -79,6 +83,9 @@ async def delete_reference(
                     operation=operation,
                 )
                 notes.add(told)
+        await check_may_go(
+            transaction, name, repository, tags=closure.tags, manifests=affected, now=now
+        )
         removal = Removal(repository, operation, by.name, now, now + stores.keeping.trash)
         await remove(stores, transaction, removal, closure)
         return Deleted(operation, len(closure.manifests), closure.tags)
@@ -123,8 +130,10 @@ async def delete_blob(stores: Stores, name: RepositoryName, digest: Digest, *, b
     Raises:
         BlobUnknownError: the repository does not link it.
         UnsupportedError: a manifest of the repository needs it, be it in the trash.
+        DeniedError: the repository is on hold.
     """
     await take_over_blob(stores, name, digest)
+    now = stores.now()
 
     async def work(transaction: Transaction, notes: Notes) -> None:
         repository = await find_repository(transaction, name)
@@ -144,6 +153,7 @@ async def delete_blob(stores: Stores, name: RepositoryName, digest: Digest, *, b
                     "operation": needing.operation,
                 }
             )
+        await check_may_go(transaction, name, repository, tags=(), now=now)
         if not await unlink_blob(transaction, repository, digest):
             raise BlobUnknownError({"digest": digest})
         await remember_deletions(transaction, repository, [digest])

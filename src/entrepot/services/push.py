@@ -18,6 +18,7 @@ from entrepot.db.repositories import ensure_repository, find_repository
 from entrepot.db.reviews import review_manifest
 from entrepot.db.tags import set_tag
 from entrepot.services.audit import Notes
+from entrepot.services.protection import check_may_go
 from entrepot.services.stores import Stores
 from entrepot.services.takeover import take_over, take_over_content
 
@@ -91,6 +92,7 @@ async def put_manifest(
         DigestInvalidError: the content is not what the reference promises.
         ManifestInvalidError: it is no manifest that the registry accepts.
         ManifestBlobUnknownError: the repository lacks something that it refers to.
+        DeniedError: a tag that would move is protected, or what it points at is on hold.
     """
     digest = pushed.digest()
     manifest = parse(pushed.payload, content_type=pushed.content_type)
@@ -124,6 +126,10 @@ async def put_manifest(
                 review_after=now + keeping.deleted,
             )
             if previous is not None:
+                left = [previous]
+                await check_may_go(
+                    transaction, pushed.name, repository, tags=[tag], manifests=left, now=now
+                )
                 notes.add(_moved(pushed.name, tag, digest, previous))
         if not tags:
             after = now + keeping.grace

@@ -21,6 +21,7 @@ from entrepot.db.trash_contents import (
     take_out,
 )
 from entrepot.services.audit import Notes
+from entrepot.services.protection import check_may_go
 from entrepot.services.stores import Stores
 
 
@@ -88,7 +89,9 @@ class Restoring:
         return current is not None and current[1] != row.digest
 
     async def restore_tag(self, row: Trashed) -> None:
-        """Bring back a tag, with its manifest if that was deleted as well."""
+        """Bring back a tag, with its manifest if that was deleted as well. Raises DeniedError, too,
+        if it may not be moved.
+        """
         current = await find_tag(self.transaction, row.repository_id, row.tag)
         if current is not None and current[1] != row.digest and not self.force:
             raise UndoConflictError(
@@ -97,8 +100,17 @@ class Restoring:
             )
         await take_out(self.transaction, row.id)
         manifest = await self.find_or_restore(row)
-        if current is not None and current[1] == row.digest:
-            return
+        if current is not None:
+            if current[1] == row.digest:
+                return
+            await check_may_go(
+                self.transaction,
+                row.repository,
+                row.repository_id,
+                tags=[row.tag],
+                manifests=[current[1]],
+                now=self.now,
+            )
         await set_tag(
             self.transaction,
             row.repository_id,

@@ -6,11 +6,14 @@ whole; whoever is interrupted asks for the same again.
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Final, NamedTuple
 
 from entrepot.core.audit import Actor, event
+from entrepot.core.protections import Hold, find_holding
 from entrepot.core.undo import UndoConflictError, UndoUnknownError
 from entrepot.db import Reader, Transaction
+from entrepot.db.holds import list_live_holds
 from entrepot.db.tags import find_tag
 from entrepot.db.trash_contents import (
     Trashed,
@@ -167,25 +170,35 @@ async def _check_conflicts(stores: Stores, wanted: Selection) -> None:
 
 async def empty_trash(stores: Stores, wanted: Selection, *, by: Actor) -> Emptied:
     """Let what is selected go for good, but for what a hold keeps."""
-    gone, held, before = 0, 0, NEWEST
+    parts: list[Emptied] = []
+    before = NEWEST
     while rows := await list_trash(stores.index, wanted, before=before, limit=BATCH):
-        free = list(rows)
-        await _let_rows_go(stores, free, by=by)
-        gone, held, before = gone + len(free), held + len(rows) - len(free), rows[-1].id
-    if before == NEWEST:
+        parts.append(await _let_rows_go(stores, rows, by=by))
+        before = rows[-1].id
+    if not parts:
         raise UndoUnknownError("there is nothing like that in the trash")
-    return Emptied(gone, held)
+    return Emptied(sum(part.gone for part in parts), sum(part.held for part in parts))
 
 
-async def _let_rows_go(stores: Stores, rows: Sequence[Trashed], *, by: Actor) -> None:
-    counts = Counter(row.repository for row in rows)
+async def _let_rows_go(stores: Stores, rows: Sequence[Trashed], *, by: Actor) -> Emptied:
+    now = stores.now()
 
-    async def work(transaction: Transaction, notes: Notes) -> None:
-        await let_go(transaction, [row.id for row in rows], grace=stores.keeping.grace)
-        for name, count in counts.items():
+    async def work(transaction: Transaction, notes: Notes) -> Emptied:
+        free = []
+        for repository, group in groupby(rows, lambda row: row.repository_id):
+            holds = await list_live_holds(transaction, repository, now=now)
+            free += [row for row in group if _find_hold(holds, row) is None]
+        await let_go(transaction, [row.id for row in free], grace=stores.keeping.grace)
+        for name, count in Counter(row.repository for row in free).items():
             notes.add(event("trash.empty", repository=name, count=count))
+        return Emptied(len(free), len(rows) - len(free))
 
-    await stores.trail.write(work, by=by)
+    return await stores.trail.write(work, by=by)
+
+
+def _find_hold(holds: Sequence[Hold], row: Trashed) -> Hold | None:
+    digests = [row.digest] if row.subject is None else [row.digest, row.subject]
+    return find_holding(holds, digests=digests, tags=[row.tag] if row.tag else [])
 
 
 async def expire_trash(stores: Stores, *, now: int, limit: int = BATCH) -> int:
