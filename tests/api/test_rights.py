@@ -22,6 +22,7 @@ ROLES = ("reader", "developer", "operator", "admin")
 MAKES: dict[tuple[str, str], object] = {
     ("POST", "/api/v1/namespaces"): {"name": "team/new"},
     ("PATCH", "/api/v1/namespaces/{namespace}"): {"description": "new"},
+    ("PUT", "/api/v1/retention/policies/{namespace}"): {"rules": [{"keep": []}]},
     ("POST", "/api/v1/grants"): {
         "namespace": "team/sub",
         "roles": ["reader"],
@@ -73,6 +74,7 @@ async def furnished(registry: Estate) -> dict[str, str]:
     await told(registry, ROOT, "POST", "/robots", body=robot)
     await told(registry, ROOT, "POST", "/roles", body={"name": "unused", "actions": ["pull"]})
     (grant,) = await registry.give(made("team/sub", "user:ada", "reader"))
+    await told(registry, ROOT, "PUT", "/retention/policies/team/sub", body={"rules": []})
     assert (await registry.push("team/sub/app", image("app"), tag="latest")).status == 201
     return {
         "{repository}": "team/sub/app",

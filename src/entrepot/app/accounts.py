@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,14 +13,14 @@ import structlog
 
 from entrepot.app.audit import open_trail, verifier
 from entrepot.app.rights import access_rules
-from entrepot.app.stores import index_address, now, own_directory
+from entrepot.app.stores import index_address, now, opened, own_directory
 from entrepot.config import Config, ConfigError, Problem
 from entrepot.core.accounts import (
     AccountError,
 )
 from entrepot.core.passwords import PasswordPolicy
 from entrepot.db import Database
-from entrepot.db.opening import migrate_index, open_index
+from entrepot.db.opening import migrate_index
 from entrepot.identity.htpasswd import Roles
 from entrepot.services.access import Access
 from entrepot.services.accounts import Accounts
@@ -29,6 +30,7 @@ from entrepot.services.auditing import AuditLog
 from entrepot.services.grants import Grants
 from entrepot.services.guarding import Lockouts
 from entrepot.services.namespaces import Namespaces
+from entrepot.services.retention import Policies
 from entrepot.services.robots import Lifetimes, Robots, Tokens
 from entrepot.telemetry import Revealed
 
@@ -55,12 +57,10 @@ async def opened_accounts(config: Config) -> AsyncIterator[Administration]:
         except OSError as error:
             raise AccountError(f"{directory} can't be made: {error.strerror}") from error
     await asyncio.to_thread(migrate_index, address)
-    index = open_index(address)
-    try:
-        access = Access(index, now=now, rules=access_rules(config))
-        yield administration(config, index, access=access, trail=open_trail(config, index))
-    finally:
-        await index.close()
+    async with opened(config) as (stores, _):
+        access = Access(stores.index, now=now, rules=access_rules(config))
+        services = administration(config, stores.index, access=access, trail=stores.trail)
+        yield replace(services, stores=stores)
 
 
 def administration(
@@ -79,6 +79,7 @@ def administration(
         access=access,
         audit=AuditLog(index),
         checkpoints=partial(verifier, config, index, trail),
+        retention=Policies(index, now=now, trail=trail),
         configured=roles_of(config).identity,
         now=now,
     )

@@ -191,7 +191,7 @@ async def opened(config: Config) -> AsyncIterator[tuple[Stores, Tree]]:
                 store = FilesystemStore(config.storage.root, threads=threads)
             trail = open_trail(config, index)
             yield (
-                Stores(index, store, store, now, trail),
+                Stores(index, store, store, now, trail, keeping=keeping_of(config)),
                 tree_of(config, client, threads),
             )
         finally:

@@ -18,6 +18,7 @@ from entrepot.cli import (
     login,
     moving,
     namespace,
+    retention,
     robot,
     token,
     user,
@@ -38,7 +39,10 @@ moving.app.command("registry")(copying.import_registry)
 app.add_typer(moving.app)
 app.command()(moving.export_layout)
 app.command()(login.login)
-for group in (namespace.app, access.app, user.app, robot.app, token.app, admin.app, audit.app):
+for group in (
+    *(namespace.app, access.app, user.app, robot.app, token.app, admin.app, audit.app),
+    retention.app,
+):
     app.add_typer(group)
 
 

@@ -197,7 +197,7 @@ def _on_host(services: "Administration") -> "Call":
     from entrepot.api.v1.operation import Call
     from entrepot.core.access import Identity
 
-    return Call(services, Identity("", "host", administrator=True), caller())
+    return Call(services, Identity("", "host", administrator=True), caller(), services.stores)
 
 
 def _words(query: dict[str, Any]) -> dict[str, Any]:

@@ -13,9 +13,9 @@ So one more `keep` or exception never lets more go. Times are microseconds since
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Annotated, Final
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from entrepot.core.digest import Digest
 from entrepot.core.patterns import Pattern, TagPattern
@@ -23,10 +23,24 @@ from entrepot.core.retention_policy import Except, Keep, Policy, Rule
 from entrepot.core.spans import SpanInvalidError, parse_span
 from entrepot.core.versions import Version, is_prerelease, parse_version
 
+RETENTION: Final = "retention"
+"""The kind of background work that deletes what no rule keeps."""
+
 EXPIRES: Final = ("org.entrepot.expires-after", "quay.expires-after")
 """Annotations or labels by which an image says how long it lives."""
 
 _COMPANION: Final = re.compile(r"(?:sha256-[0-9a-f]{64}|sha512-[0-9a-f]{64,128})(?:\.[a-z]+)?")
+
+
+class RetentionRun(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a run is told: the namespace, all that is below it included. `brake` counts instead of
+    that of the policies, in percent; with `allow_empty` repositories may lose all their tags.
+    """
+
+    namespace: str = ""
+    dry_run: bool = False
+    brake: Annotated[int, Meta(ge=1, le=100)] | None = None
+    allow_empty: bool = False
 
 
 class Tagged(Struct, frozen=True, kw_only=True):
@@ -231,4 +245,38 @@ def expires_after(tagged: Tagged) -> str | None:
         for name in EXPIRES:
             if name in values:
                 return values[name]
+    return None
+
+
+def wants_labels(policy: Policy, repository: str, tagged: Tagged) -> bool:
+    """Tell whether what becomes of a tag depends on the labels of its image, which cost a read."""
+    for entry in policy.exceptions:
+        if (
+            entry.labels.wanted
+            and _match(entry.repositories, repository)
+            and _match(entry.tags, tagged.tag)
+        ):
+            return True
+    return any(
+        is_about(rule, tagged.tag)
+        and (
+            (rule.expires and expires_after(tagged) is None)
+            or any(keep.labels.wanted for keep in rule.keep or ())
+        )
+        for rule in rules_for(policy, repository)
+    )
+
+
+# The brake --------------------------------------------------------------------------------------
+
+FEW: Final = 10
+"""Tags that the brake never minds in a repository of its own."""
+
+
+def why_stopped(*, tags: int, going: int, brake: int) -> str | None:
+    """Return why nothing may be deleted if so many of these tags of a repository, or of all
+    together, would go; None if they may. The brake is in percent.
+    """
+    if going >= FEW and going * 100 > tags * brake:
+        return f"{going} of {tags} tags would go, which is more than the brake of {brake} %"
     return None

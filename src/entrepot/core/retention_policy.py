@@ -51,7 +51,11 @@ class RetentionInvalidError(EntrepotError):
 # The document -----------------------------------------------------------------------------------
 
 
-class KeepDocument(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class _Document(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """Something that is written."""
+
+
+class KeepDocument(_Document, frozen=True, kw_only=True):
     """What is kept: the tags for which all of this is true; of those, the `newest` only.
 
     `version` is a pattern with one `*`, for which the version stands in a tag. `pulled_within`
@@ -70,7 +74,7 @@ class KeepDocument(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     annotations: _Values | UnsetType = UNSET
 
 
-class RuleDocument(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class RuleDocument(_Document, frozen=True, kw_only=True):
     """A rule about tags of repositories. With `keep` those tags go that nothing of it keeps.
 
     With `expires` images that say how long they live (`org.entrepot.expires-after` or
@@ -86,7 +90,7 @@ class RuleDocument(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     untagged: _Text | UnsetType = UNSET
 
 
-class ExceptionDocument(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ExceptionDocument(_Document, frozen=True, kw_only=True):
     """Tags that stay, whatever rules say: those for which all of this is true."""
 
     repositories: _Texts = "**"
@@ -95,7 +99,7 @@ class ExceptionDocument(Struct, frozen=True, forbid_unknown_fields=True, kw_only
     annotations: _Values | UnsetType = UNSET
 
 
-class PolicyDocument(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class PolicyDocument(_Document, frozen=True, kw_only=True):
     """What is kept in a namespace.
 
     `brake` is how much of the tags may go in one run, in percent; with `allow_empty` a repository

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from entrepot.core.cron import parse_cron
 from entrepot.core.errors import EntrepotError
+from entrepot.core.retention import RETENTION, RetentionRun
 
 SECOND: Final = 1_000_000
 
@@ -31,7 +32,7 @@ _LONGEST_NAME: Final = 64
 _FIRST_WAIT: Final = 10 * SECOND
 _LONGEST_WAIT: Final = 3600 * SECOND
 
-FORMS: Final[Mapping[str, type[Struct]]] = {}
+FORMS: Final[Mapping[str, type[Struct]]] = {RETENTION: RetentionRun}
 """The kinds of background work, each with the form of its settings."""
 
 Outcome = Literal["waiting", "running", "success", "failure"]

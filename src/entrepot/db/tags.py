@@ -22,6 +22,10 @@ _SET = """
     ON CONFLICT (repository_id, name)
     DO UPDATE SET manifest_id = excluded.manifest_id, updated_at = excluded.updated_at
 """
+_PUSH_AGAIN = """
+    UPDATE tags SET updated_at = :now
+    WHERE repository_id = :repository AND name = :tag AND updated_at < :now
+"""
 _DELETE = "DELETE FROM tags WHERE repository_id = :repository AND name = :tag"
 _REMEMBER = """
     INSERT INTO tag_history (repository_id, name, digest, previous, changed_at, changed_by)
@@ -59,6 +63,7 @@ async def set_tag(
     values = {"repository": repository, "tag": tag}
     row = await transaction.fetch_one(_FIND, values)
     if row is not None and row[0] == new_id:
+        await transaction.execute(_PUSH_AGAIN, values | {"now": now})
         return None
     await transaction.execute(
         _SET, values | {"manifest": new_id, "created": created_at or now, "now": now}

@@ -15,7 +15,9 @@ from entrepot.services.auditing import AuditLog
 from entrepot.services.grants import Grants
 from entrepot.services.guarding import Lockouts
 from entrepot.services.namespaces import Namespaces
+from entrepot.services.retention import Policies
 from entrepot.services.robots import Robots, Tokens
+from entrepot.services.stores import Stores
 
 if TYPE_CHECKING:
     from entrepot.services.checkpoints import Checkpoints
@@ -38,8 +40,11 @@ class Administration:
     access: Access
     audit: AuditLog
     checkpoints: "Callable[[], Awaitable[Checkpoints]]"
+    retention: Policies
     configured: Callable[[str], Identity]
     now: Callable[[], int]
+    stores: Stores | None = None
+    """Content, for commands on the host."""
 
     async def identity(self, name: str, *, groups: Sequence[str]) -> Identity:
         """Return whom a name stands for, as far as can be told without a login: somebody of whom

@@ -117,6 +117,17 @@ RUNS = Family(
     "Runs of background work that came to an end, by how",
     ("kind", "outcome"),
 )
+RETENTION_DELETED = Family(
+    "entrepot_retention_deleted_total",
+    "counter",
+    "Tags, and manifests without one, that retention deleted",
+    ("kind",),
+)
+RETENTION_STOPPED = Family(
+    "entrepot_retention_stopped_total",
+    "counter",
+    "Times that a policy was left out of a run because too much would have gone",
+)
 RUN_SUCCEEDED = Family(
     "entrepot_run_last_success_timestamp_seconds",
     "gauge",
@@ -186,5 +197,7 @@ FAMILIES = (
     COLLECTION_QUEUE,
     COLLECTION_AGE,
     COLLECTION_RUN,
+    RETENTION_DELETED,
+    RETENTION_STOPPED,
 )
 """Every metric that is counted, in the order in which they are rendered."""

@@ -30,6 +30,8 @@ from entrepot.telemetry.families import (
     REQUEST_SIZE,
     REQUESTS,
     RESPONSE_SIZE,
+    RETENTION_DELETED,
+    RETENTION_STOPPED,
     RUN_SUCCEEDED,
     RUNS,
     SECONDS,
@@ -175,6 +177,14 @@ class Metrics:
     def collection_ran(self, at: float) -> None:
         """Say when the collector last worked, in seconds since 1970."""
         self._advance(COLLECTION_RUN, at)
+
+    def retention_deleted(self, kind: str, count: int) -> None:
+        """Note that retention deleted tags, or manifests without one."""
+        self._add(RETENTION_DELETED, count, kind)
+
+    def retention_stopped(self, count: int) -> None:
+        """Note that policies were left out of a run."""
+        self._add(RETENTION_STOPPED, count)
 
     def render(self) -> bytes:
         """Return the metrics of the whole server in Prometheus' text format."""

@@ -132,7 +132,7 @@ class TagView(Struct, frozen=True):
         """Return what is shown of a tag."""
         return cls(
             name=use.tag,
-            digest=use.digest,
+            digest=str(use.digest),
             media_type=use.media_type,
             pushed_at=moment(use.pushed_at),
             pulled_at=ending(use.pulled_at),

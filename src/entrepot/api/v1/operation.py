@@ -32,6 +32,7 @@ from entrepot.core.errors import (
     ConflictError,
     DeniedError,
     InsufficientScopeError,
+    NotFoundError,
     ObjectUnknownError,
     ProtocolError,
     RequestInvalidError,
@@ -39,9 +40,11 @@ from entrepot.core.errors import (
     UnauthorizedError,
 )
 from entrepot.core.patterns import PatternInvalidError
+from entrepot.core.retention_policy import RetentionInvalidError
 from entrepot.core.roles import RoleInvalidError
 from entrepot.services.administration import Administration
 from entrepot.services.auditing import AuditError
+from entrepot.services.retention import RetentionUnknownError
 from entrepot.services.stores import Stores
 
 LARGEST: Final = 65_536
@@ -50,21 +53,28 @@ LARGEST: Final = 65_536
 _LONGEST_FIELD: Final = 512
 _MOST_ID: Final = 2**63 - 1
 _NEVER_KEPT: Final[Headers] = [(b"cache-control", b"no-store")]
-_INVALID: Final = (AccessError, AccountError, AuditError, RoleInvalidError, PatternInvalidError)
-_UNKNOWN: Final = (AccessUnknownError, AccountUnknownError)
+_INVALID: Final = (
+    *(AccessError, AccountError, AuditError, RoleInvalidError, PatternInvalidError),
+    *(RetentionInvalidError, RetentionUnknownError),
+)
+_UNKNOWN: Final = (AccessUnknownError, AccountUnknownError, RetentionUnknownError)
 _CONFLICT: Final = (AccessConflictError, AccountConflictError)
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Who calls an operation, by whom it is recorded, and what it works on. The command line has
-    no `stores`.
-    """
+    """Who calls an operation, by whom it is recorded, and what it works on."""
 
     services: Administration
     identity: Identity
     by: Actor | str
     stores: Stores | None = None
+
+    def content(self) -> Stores:
+        """Return what operations on content work on, or raise `NotFoundError`."""
+        if self.stores is None:
+            raise NotFoundError
+        return self.stores
 
 
 class Need(NamedTuple):

@@ -3,7 +3,6 @@
 from entrepot.api.v1.forms import PAGE, After, Caller, Limit, Page, TagView, shown_scopes
 from entrepot.api.v1.operation import Call
 from entrepot.core.access import Action
-from entrepot.core.errors import NotFoundError
 from entrepot.core.names import RepositoryName
 from entrepot.services import discovery
 
@@ -24,10 +23,10 @@ async def show_caller(call: Call) -> Caller:
 
 async def list_repositories(call: Call, *, limit: Limit = PAGE, after: After = "") -> Page[str]:
     """List the names of the repositories that you may see."""
-    if call.stores is None:
-        raise NotFoundError
     visible = await call.services.access.visible(call.identity, Action.LIST)
-    page = await discovery.list_repositories(call.stores, last=after, limit=limit, visible=visible)
+    page = await discovery.list_repositories(
+        call.content(), last=after, limit=limit, visible=visible
+    )
     return Page(page.names, page.names[-1] if page.more else None)
 
 
@@ -35,10 +34,8 @@ async def list_tags(
     call: Call, repository: str, *, limit: Limit = PAGE, after: After = ""
 ) -> Page[TagView]:
     """List the tags of a repository with their sizes and the use that is made of them."""
-    if call.stores is None:
-        raise NotFoundError
     uses = await discovery.list_tag_uses(
-        call.stores, RepositoryName.parse(repository), last=after, limit=limit + 1
+        call.content(), RepositoryName.parse(repository), last=after, limit=limit + 1
     )
     shown = [TagView.of(use) for use in uses[:limit]]
     return Page(shown, shown[-1].name if len(uses) > limit else None)

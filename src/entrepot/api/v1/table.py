@@ -3,7 +3,7 @@
 from typing import Final
 
 from entrepot.api.route import Route
-from entrepot.api.v1 import access, audit, namespaces, registry, robots, users
+from entrepot.api.v1 import access, audit, namespaces, registry, retention, robots, users
 from entrepot.api.v1.needs import (
     above,
     in_body,
@@ -52,6 +52,35 @@ _OPERATIONS: Final = (
     ),
     _route(
         "DELETE", "/namespaces/{namespace}", Action.SETTINGS, namespaces.delete_namespace, above
+    ),
+    _route("GET", "/retention/policies", Action.CONNECT, retention.list_policies),
+    _route(
+        "GET",
+        "/retention/policies/{namespace}",
+        Action.RETENTION,
+        retention.show_policy,
+        in_namespace,
+    ),
+    _route(
+        "PUT",
+        "/retention/policies/{namespace}",
+        Action.RETENTION,
+        retention.set_policy,
+        in_namespace,
+    ),
+    _route(
+        "DELETE",
+        "/retention/policies/{namespace}",
+        Action.RETENTION,
+        retention.remove_policy,
+        in_namespace,
+    ),
+    _route(
+        "GET",
+        "/retention/previews/{namespace}",
+        Action.RETENTION,
+        retention.preview_retention,
+        in_namespace,
     ),
     _route("GET", "/grants", Action.MEMBERS, access.list_grants, in_query),
     _route("POST", "/grants", Action.MEMBERS, access.create_grants, in_body, 201),

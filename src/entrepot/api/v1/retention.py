@@ -1,0 +1,60 @@
+"""`/api/v1/retention`: what is kept, and what becomes of tags."""
+
+from contextlib import aclosing
+from typing import Final
+
+from entrepot.api.v1.forms import PAGE, After, Limit, Page
+from entrepot.api.v1.forms_retention import PlanView, PolicyView, Show
+from entrepot.api.v1.operation import Call, sees
+from entrepot.core.decision import parse_namespace
+from entrepot.core.retention_policy import PolicyDocument
+from entrepot.services.retention import Planner, known_policies
+
+_MANY: Final = 5000
+"""Tags that end a page."""
+
+
+async def list_policies(call: Call, *, limit: Limit = PAGE, after: After = "") -> Page[PolicyView]:
+    """List the policies of the namespaces that you may see, by name."""
+    found: list[PolicyView] = []
+    for known in await call.services.retention.list():
+        shown = PolicyView.of(known)
+        if (not after or shown.namespace > after) and await sees(call, known.namespace):
+            if len(found) == limit:
+                return Page(found, found[-1].namespace)
+            found.append(shown)
+    return Page(found)
+
+
+async def show_policy(call: Call, namespace: str) -> PolicyView:
+    """Show the policy that counts in a namespace: its own, or that of the nearest one above."""
+    return PolicyView.of(await call.services.retention.find(namespace))
+
+
+async def set_policy(call: Call, namespace: str, body: PolicyDocument) -> PolicyView:
+    """Give a namespace a policy, in place of its own, and of those above, which count no more."""
+    return PolicyView.of(await call.services.retention.set(namespace, body, by=call.by))
+
+
+async def remove_policy(call: Call, namespace: str) -> None:
+    """Remove the policy of a namespace itself; that of the nearest one above counts again."""
+    await call.services.retention.remove(namespace, by=call.by)
+
+
+async def preview_retention(
+    call: Call, namespace: str, *, show: Show = "delete", limit: Limit = PAGE, after: After = ""
+) -> Page[PlanView]:
+    """Say what would become of the repositories in a namespace, and in those below it, that rules
+    are about. A page ends after so many repositories, or thousands of tags.
+    """
+    stores = call.content()
+    planner = Planner(stores, await known_policies(stores.index), now=stores.now())
+    found: list[PlanView] = []
+    shown = 0
+    async with aclosing(planner.plans(parse_namespace(namespace), after=after)) as plans:
+        async for plan in plans:
+            if len(found) == limit or shown >= _MANY:
+                return Page(found, found[-1].repository)
+            found.append(PlanView.of(plan, show))
+            shown += len(plan.tagged)
+    return Page(found)

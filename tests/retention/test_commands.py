@@ -1,0 +1,143 @@
+"""`entrepot retention` on the host and over the API: the same words, the same output."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from tests.api.test_description import LOCAL, PASSWORD
+from tests.servers import Registry, start_registry
+from tests.wire.images import image
+
+AUTH = ("admin", PASSWORD)
+POLICY = """
+rules:
+  - name: builds
+    tags: "b*"
+    keep:
+      - newest: 2
+exceptions:
+  - tags: b1
+"""
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with start_registry(
+        tmp_path_factory.mktemp("retention") / "registry", config=LOCAL, workers=1
+    ) as running:
+        for tag in ("b1", "b2", "b3", "b4", "latest"):
+            push(running, "app", tag)
+        yield running
+
+
+def push(registry: Registry, name: str, tag: str) -> None:
+    made = image(f"{name} {tag}")
+    with httpx.Client(auth=AUTH, base_url=f"{registry.url}/v2/{name}") as client:
+        for blob in made.blobs:
+            uploads = client.post(
+                "/blobs/uploads/", params={"digest": blob.digest}, content=blob.data
+            )
+            assert uploads.status_code == 201, uploads.text
+        kind = {"content-type": made.manifest.media_type}
+        put = client.put(f"/manifests/{tag}", content=made.manifest.data, headers=kind)
+        assert put.status_code == 201, put.text
+
+
+@pytest.fixture
+def run(registry: Registry, tmp_path: Path) -> Run:
+    """Runs the program here and, with `there`, over the API."""
+
+    def start(*words: str, text: str = "", there: bool = False) -> Any:
+        place = ("--url", registry.url) if there else ("--config", str(registry.config_path))
+        known = {k: v for k, v in os.environ.items() if not k.startswith(("REGISTRY_", "ENTREPOT"))}
+        docker = {"auths": {registry.host: {"username": AUTH[0], "password": AUTH[1]}}}
+        (tmp_path / "config.json").write_text(json.dumps(docker))
+        return subprocess.run(
+            [sys.executable, "-m", "entrepot", "retention", *words, *place],
+            env={**known, "DOCKER_CONFIG": str(tmp_path)},
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return start
+
+
+def test_a_policy_from_first_to_last(run: Run) -> None:
+    made = run("set", "/", "--file", "-", text=POLICY)
+    assert made.returncode == 0, made.stderr
+    assert "retention preview /" in made.stdout
+    found = {}
+    for words in (("show", "/"), ("preview", "/", "--all"), ("preview", "/", "-o", "json")):
+        here, there = run(*words), run(*words, there=True)
+        assert (here.stdout, here.returncode) == (there.stdout, 0), there.stderr
+        found[words] = here.stdout
+    policy, text, encoded = found.values()
+    assert yaml.safe_load(policy) == yaml.safe_load(POLICY)
+    shown = text.splitlines()
+    assert shown[:-1] == [
+        "app: 1 of 5 tags go",
+        "  b1  (exceptions[0] an exception)",
+        "- b2  (builds keeps only the newest 2 by push)",
+        "  b3  (builds keeps the newest 2 by push)",
+        "  b4  (builds keeps the newest 2 by push)",
+        "  latest  (no rule is about it)",
+    ]
+    assert shown[-1].startswith("1 of 5 tags in 1 repositories and 0 untagged manifests go; at le")
+    told = json.loads(encoded)
+    assert told["totals"]["going"] == 1
+    assert [entry["tag"] for entry in told["repositories"][0]["entries"]] == ["b2"]
+    assert run("remove", "/", there=True).returncode == 0
+    gone = run("show", "/", there=True)
+    assert (gone.returncode, "all is kept" in gone.stderr) == (1, True)
+
+
+def test_a_preview_says_what_would_stop_a_run(run: Run) -> None:
+    made = run("set", "/", "--file", "-", text="rules: [{keep: []}]")
+    assert made.returncode == 0, made.stderr
+    shown = run("preview", "/")
+    assert shown.returncode == 2
+    assert "! by the policy of / a run would delete nothing" in shown.stdout
+    assert "app: all 5 tags would go" in shown.stdout
+    assert run("remove", "/").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("rules: [{keep: [{newst: 3}]}]", "rules[0].keep[0]: 'newst' is unknown; did you mean new"),
+        ("rules: [", "is no YAML"),
+    ],
+)
+def test_broken_policies_are_refused(run: Run, text: str, told: str) -> None:
+    done = run("set", "/", "--file", "-", text=text)
+    assert (done.returncode, told in done.stderr) == (1, True), done.stderr
+
+
+def test_broken_policies_are_refused_by_the_api(registry: Registry) -> None:
+    url = f"{registry.url}/api/v1/retention/policies/%2F"
+    for policy, told in (
+        ({"rules": [{"keep": [{"newst": 3}]}]}, "unknown field `newst` - at `$.rules[0].keep[0]`"),
+        ({"rules": [{"tags": "v+", "keep": []}]}, "rules[0].tags: pattern 'v+', character 2"),
+    ):
+        answer = httpx.put(url, json=policy, auth=AUTH)
+        assert answer.status_code == 400
+        assert told in answer.json()["errors"][0]["detail"]["reason"]
+    missing = httpx.put(
+        f"{registry.url}/api/v1/retention/policies/nowhere", json={"rules": []}, auth=AUTH
+    )
+    assert missing.status_code == 404
