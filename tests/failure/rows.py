@@ -21,6 +21,12 @@ def packed(digest: str) -> bytes:
     return {"sha256": b"\1", "sha512": b"\2"}[algorithm] + bytes.fromhex(encoded)
 
 
+def is_kept(root: Path, digest: str) -> bool:
+    """Whether the index keeps the bytes of a blob until its file is synced."""
+    found = rows(root, "SELECT 1 FROM blob_bytes WHERE digest = :digest", digest=packed(digest))
+    return bool(found)
+
+
 def is_synced(root: Path, digest: str) -> bool | None:
     """Whether the index calls a blob durable; None if it does not know the blob."""
     found = rows(root, "SELECT synced FROM blobs WHERE digest = :digest", digest=packed(digest))

@@ -16,16 +16,17 @@ import pytest
 
 from tests.conformance.answers import assert_error, assert_status
 from tests.conformance.pushing import push, push_blob, put_manifest, start_upload
-from tests.failure.rows import is_synced, rows
-from tests.servers import Registry, start_registry
-from tests.wire.images import OCTETS, Content, image, random_bytes
+from tests.failure.rows import is_kept, is_synced, rows
+from tests.servers import Registry, start_registry, wait_until
+from tests.wire.images import OCTETS, Content, bulky_image, image, random_bytes
 
 MIB = 1 << 20
 REPO = "power/cut"
 PUSHED = image("pushed")
-SMALL = Content(OCTETS, random_bytes(3000, "small"))
+SMALL = Content(OCTETS, random_bytes(30_000, "small"))
 LARGE = Content(OCTETS, random_bytes(2 * MIB, "large"))
-WHOLE = Content(OCTETS, random_bytes(3000, "whole"), "sha512")
+WHOLE = Content(OCTETS, random_bytes(30_000, "whole"), "sha512")
+KEPT = Content(OCTETS, random_bytes(3000, "kept"))
 ZEROS = bytes(len(SMALL.data))
 
 
@@ -34,7 +35,7 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
     with start_registry(tmp_path / "registry", workers=2) as running:
         with httpx.Client(base_url=running.url, timeout=30) as http:
             push(http, REPO, PUSHED, tag="latest")
-            for blob in (SMALL, LARGE, WHOLE):
+            for blob in (SMALL, LARGE, WHOLE, KEPT):
                 push_blob(http, REPO, blob)
         yield running
 
@@ -62,8 +63,12 @@ def assert_is_served(registry: Registry, *blobs: Content) -> None:
 def test_a_manifest_and_all_its_blobs_are_durable_when_it_is_acknowledged(
     registry: Registry,
 ) -> None:
-    """A blob whose manifest has not come may have to wait for it."""
-    assert [is_synced(registry.root, blob.digest) for blob in PUSHED.blobs] == [True] * 3
+    """By its file or, small ones, by the index; a blob whose manifest has not come may have to wait
+    for it.
+    """
+    registry.kill()
+    for blob in PUSHED.blobs:
+        assert is_synced(registry.root, blob.digest) or is_kept(registry.root, blob.digest)
     for blob in (SMALL, LARGE, WHOLE):
         assert is_synced(registry.root, blob.digest) is not None
 
@@ -93,20 +98,47 @@ def test_blobs_that_were_lost_are_forgotten(registry: Registry) -> None:
         assert_is_served(registry, SMALL, LARGE)
 
 
+def test_small_blobs_are_written_again(registry: Registry) -> None:
+    """The index has their bytes until their files are synced: nothing that was acknowledged with
+    them is lost, and then the index gives the bytes up.
+    """
+    registry.kill()
+    small = [*PUSHED.blobs, KEPT]
+    assert all(is_kept(registry.root, blob.digest) for blob in small)
+    path_of(registry, small[0]).unlink()
+    path_of(registry, small[1]).write_bytes(b"")
+    path_of(registry, small[2]).write_bytes(bytes(len(small[2].data)))
+    path_of(registry, KEPT).write_bytes(KEPT.data[:1000])
+    another_run(registry.root)
+    registry.start()
+    assert_is_served(registry, *small)
+    assert rows(registry.root, "SELECT digest FROM blob_bytes") == []
+    assert "blob was lost" not in registry.log()
+
+
+def test_what_the_index_keeps_goes_when_the_files_are_synced(registry: Registry) -> None:
+    """Some seconds later, without a restart."""
+    wait_until(
+        lambda: rows(registry.root, "SELECT digest FROM blob_bytes") == [], what="the syncing"
+    )
+    assert is_synced(registry.root, KEPT.digest)
+    assert_is_served(registry, KEPT, *PUSHED.blobs)
+
+
 def test_a_lost_blob_keeps_a_manifest_from_coming(registry: Registry) -> None:
     """The client that pushed blobs before the cut, and comes with the manifest after, is told."""
     with httpx.Client(base_url=registry.url, timeout=30) as http:
-        made = image("interrupted")
+        made = bulky_image("interrupted")
         for blob in made.blobs:
             push_blob(http, REPO, blob)
     registry.kill()
-    path_of(registry, made.blobs[0]).unlink()
+    path_of(registry, made.blobs[2]).unlink()
     another_run(registry.root)
     registry.start()
     with httpx.Client(base_url=registry.url, timeout=30) as http:
         refused = put_manifest(http, REPO, "interrupted", made.manifest)
         assert_error(refused, 400, "MANIFEST_BLOB_UNKNOWN")
-        assert made.blobs[0].digest in refused.text
+        assert made.blobs[2].digest in refused.text
         assert made.blobs[1].digest not in refused.text
         push(http, REPO, made, tag="interrupted")
 

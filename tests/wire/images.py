@@ -206,6 +206,13 @@ def image(
     return Image(manifest(made, layers, algorithm=algorithm, fields=fields), (made, *layers))
 
 
+def bulky_image(seed: str) -> Image:
+    """An image whose layers, of 30 KiB each, are too large for the index to keep them."""
+    layers = [Content(OCI_LAYER_GZIP, random_bytes(30_000, f"{seed} {n}")) for n in range(2)]
+    made = config(layers, author=seed)
+    return Image(manifest(made, layers), (made, *layers))
+
+
 def docker_image(seed: str, *, architecture: str = "amd64", os: str = "linux") -> Image:
     """A Docker schema 2 image with one layer."""
     layers = [gzip_layer(f"{seed} layer", media_type=DOCKER_LAYER)]

@@ -27,7 +27,9 @@ _FIND = """
     WHERE repositories.name = :name AND repository_blobs.digest = :digest
 """
 _FIND_LINKED = """
-    SELECT blobs.size, blobs.synced FROM repository_blobs
+    SELECT blobs.size, blobs.synced OR EXISTS (
+        SELECT 1 FROM blob_bytes WHERE blob_bytes.digest = blobs.digest
+    ) FROM repository_blobs
     JOIN blobs ON blobs.digest = repository_blobs.digest
     WHERE repository_blobs.repository_id = :repository AND repository_blobs.digest = :digest
 """
@@ -59,19 +61,32 @@ _FIND_USER = """
     JOIN manifests ON manifests.id = manifest_blobs.manifest_id
     WHERE manifest_blobs.digest = :digest AND manifest_blobs.repository_id = :repository LIMIT 1
 """
+_KEEP = """
+    INSERT INTO blob_bytes (digest, data) VALUES (:digest, :data) ON CONFLICT (digest) DO NOTHING
+"""
+_FIND_KEPT = "SELECT data FROM blob_bytes WHERE digest = :digest"
+_GIVE_UP = "DELETE FROM blob_bytes WHERE digest = :digest"
 _MARK_SYNCED = "UPDATE blobs SET synced = :synced WHERE digest = :digest"
 _LIST_UNSYNCED = """
-    SELECT digest FROM blobs WHERE NOT synced AND created_at < :before ORDER BY digest LIMIT :limit
+    SELECT digest FROM blobs WHERE NOT synced AND (
+        created_at < :before
+        OR created_at < :soon AND EXISTS (
+            SELECT 1 FROM blob_bytes WHERE blob_bytes.digest = blobs.digest
+        )
+    )
+    ORDER BY digest LIMIT :limit
 """
 _FORGET_LINKS = "DELETE FROM repository_blobs WHERE digest = :digest"
 _FORGET = "DELETE FROM blobs WHERE digest = :digest"
 
 
 class LinkedBlob(NamedTuple):
-    """A blob that a repository links; `size` in bytes."""
+    """A blob that a repository links; `size` in bytes; `durable`: once a later transaction is
+    durable so is the blob.
+    """
 
     size: int
-    synced: bool
+    durable: bool
 
 
 class FoundBlob(NamedTuple):
@@ -144,15 +159,31 @@ async def find_manifest_using(reader: Reader, repository: int, digest: Digest) -
     return Digest.unpack(row[0]) if row else None
 
 
+async def keep_bytes(transaction: Transaction, digest: Digest, data: bytes) -> None:
+    """Keep the bytes of a small blob, which is recorded already, until its file is synced."""
+    await transaction.execute(_KEEP, {"digest": digest.packed, "data": data})
+
+
+async def find_kept_bytes(reader: Reader, digest: Digest) -> bytes | None:
+    """Return the bytes of a blob if they are kept."""
+    row = await reader.fetch_one(_FIND_KEPT, {"digest": digest.packed})
+    return bytes(row[0]) if row else None
+
+
 async def mark_synced(transaction: Transaction, digests: Sequence[Digest]) -> None:
-    """Record that the blobs' bytes are durable."""
-    values = ({"digest": digest.packed, "synced": True} for digest in digests)
+    """Record that the blobs' bytes are durable; those that were kept are given up."""
+    packed = [digest.packed for digest in digests]
+    values = ({"digest": digest, "synced": True} for digest in packed)
     await transaction.execute_many(_MARK_SYNCED, values)
+    await transaction.execute_many(_GIVE_UP, ({"digest": digest} for digest in packed))
 
 
-async def list_unsynced(reader: Reader, *, before: int, limit: int) -> list[Digest]:
-    """Return blobs recorded before a time that are not known to be durable."""
-    rows = await reader.fetch_all(_LIST_UNSYNCED, {"before": before, "limit": limit})
+async def list_unsynced(reader: Reader, *, before: int, soon: int, limit: int) -> list[Digest]:
+    """Return blobs that are not known to be durable: recorded before a time, or before `soon` if
+    their bytes are kept.
+    """
+    values = {"before": before, "soon": soon, "limit": limit}
+    rows = await reader.fetch_all(_LIST_UNSYNCED, values)
     return [Digest.unpack(row[0]) for row in rows]
 
 

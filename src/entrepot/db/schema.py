@@ -123,6 +123,21 @@ blobs = Table(
     sqlite_with_rowid=False,
 )
 
+# What makes a small blob survive a power cut until its file is synced.
+blob_bytes = Table(
+    "blob_bytes",
+    metadata,
+    _id(),
+    Column(
+        "digest",
+        PackedDigest,
+        ForeignKey("blobs.digest", ondelete="CASCADE"),
+        nullable=False,
+        unique=True,
+    ),
+    Column("data", LargeBinary, nullable=False),
+)
+
 repository_blobs = Table(
     "repository_blobs",
     metadata,

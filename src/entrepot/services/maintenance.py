@@ -15,7 +15,7 @@ from entrepot.core.audit import REGISTRY, event
 from entrepot.core.digest import Digest
 from entrepot.core.errors import EntrepotError
 from entrepot.db import Transaction
-from entrepot.db.blobs import forget_blob, list_unsynced, mark_synced
+from entrepot.db.blobs import find_kept_bytes, forget_blob, list_unsynced, mark_synced
 from entrepot.db.settings import ensure_setting, replace_setting
 from entrepot.db.uploads import forget_ended_uploads
 from entrepot.services.audit import Notes
@@ -26,6 +26,9 @@ from entrepot.telemetry import Metrics
 
 SETTLED: Final = 60_000_000
 """Microseconds after which a blob whose manifest did not come is synced on its own."""
+
+SOON: Final = 2_000_000
+"""Microseconds after which a blob is synced whose bytes are kept in the index."""
 
 _PERIOD: Final = 5.0
 """Seconds between two rounds."""
@@ -45,8 +48,9 @@ async def check_index(stores: Stores) -> None:
 async def sync_blobs(stores: Stores) -> int:
     """Make every blob that was uploaded some time ago durable; return how many there were."""
     done = 0
-    before = stores.now() - SETTLED
-    while rows := await list_unsynced(stores.index, before=before, limit=_BATCH):
+    now = stores.now()
+    ages = {"before": now - SETTLED, "soon": now - SOON}
+    while rows := await list_unsynced(stores.index, **ages, limit=_BATCH):
         await _mark_synced(stores, rows)
         done += len(rows)
     return done
@@ -67,7 +71,8 @@ async def recover(stores: Stores, *, boot: str) -> list[Digest]:
 
     `boot` names this run of the machine. If the last server ran in the same, the kernel still has
     every byte, and only the syncing is left to do; if not, the power may have gone, and every such
-    blob is read and hashed.
+    blob is read and hashed. Small ones whose file was lost are written again, for their bytes are
+    in the index.
     """
 
     async def find_boot(transaction: Transaction) -> str:
@@ -78,7 +83,8 @@ async def recover(stores: Stores, *, boot: str) -> list[Digest]:
 
     same_boot = await stores.index.write(find_boot) == boot
     lost: list[Digest] = []
-    while rows := await list_unsynced(stores.index, before=stores.now() + 1, limit=_BATCH):
+    now = stores.now() + 1
+    while rows := await list_unsynced(stores.index, before=now, soon=now, limit=_BATCH):
         kept = [digest for digest in rows if await _is_whole(stores, digest, same_boot=same_boot)]
         broken = [digest for digest in rows if digest not in kept]
         await _forget(stores, broken)
@@ -91,7 +97,17 @@ async def recover(stores: Stores, *, boot: str) -> list[Digest]:
 async def _is_whole(stores: Stores, digest: Digest, *, same_boot: bool) -> bool:
     if same_boot:
         return await stores.blobs.size(digest) is not None
-    return await stores.blobs.verify(digest)
+    return await stores.blobs.verify(digest) or await _restore(stores, digest)
+
+
+async def _restore(stores: Stores, digest: Digest) -> bool:
+    """Write a blob's file again from the bytes that are kept in the index, if they are."""
+    kept = await find_kept_bytes(stores.index, digest)
+    if kept is None:
+        return False
+    await stores.blobs.delete([digest])
+    await stores.blobs.put(digest, kept)
+    return True
 
 
 async def _forget(stores: Stores, digests: list[Digest]) -> None:

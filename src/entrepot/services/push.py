@@ -179,7 +179,7 @@ async def _find_needs(
         linked = await find_linked_blob(reader, repository, blob) if repository else None
         if linked is None:
             missing.append(blob)
-        elif not linked.synced:
+        elif not linked.durable:
             needs.unsynced.append(blob)
     for child in manifest.children:
         digest = Digest(child.digest)

@@ -27,7 +27,7 @@ from entrepot.core.names import RepositoryName
 from entrepot.core.ranges import ByteRange
 from entrepot.core.upload_state import UploadState, sign, verify
 from entrepot.db import Transaction
-from entrepot.db.blobs import add_blob, find_blob_size, is_linked_anywhere, link_blob
+from entrepot.db.blobs import add_blob, find_blob_size, is_linked_anywhere, keep_bytes, link_blob
 from entrepot.db.doomed import find_blob_state
 from entrepot.db.repositories import ensure_repository
 from entrepot.db.uploads import end_upload, has_ended
@@ -45,6 +45,10 @@ BEGIN_WITHIN: Final = 24 * 3600 * 1_000_000
 
 SMALL: Final = 1_048_576
 """Bytes up to which a blob that arrives in one piece is held in memory and written at once."""
+
+KEPT: Final = 16_384
+"""Bytes up to which a blob is kept in the index until its file is synced: its manifest needs no
+sync but the index's own then."""
 
 _HASHES: Final = 1024
 
@@ -292,20 +296,35 @@ class Uploads:
             await self._end(state)
             raise DigestInvalidError({"digest": digest, "content": actual})
         received = _Small(data, digest, self._stores.blobs)
-        await self._store(state, digest, len(data), received, by)
+        keep = data if self._stores.blobs.syncs and len(data) <= KEPT else None
+        await self._store(state, digest, len(data), received, by, keep=keep)
 
     async def _store(
-        self, state: UploadState, digest: Digest, size: int, received: Received, by: Actor
+        self,
+        state: UploadState,
+        digest: Digest,
+        size: int,
+        received: Received,
+        by: Actor,
+        *,
+        keep: bytes | None = None,
     ) -> None:
         async def record(stored: int | None, seen: int | None) -> bool:
-            return await self._record(state, digest, stored=stored, seen=seen, by=by)
+            return await self._record(state, digest, stored=stored, seen=seen, by=by, keep=keep)
 
         await store_blob(
             self._stores, digest, size, received=received, record=record, pauses=self._pauses
         )
 
     async def _record(
-        self, state: UploadState, digest: Digest, *, stored: int | None, seen: int | None, by: Actor
+        self,
+        state: UploadState,
+        digest: Digest,
+        *,
+        stored: int | None,
+        seen: int | None,
+        by: Actor,
+        keep: bytes | None,
     ) -> bool:
         """Link the blob to the repository, as `storing.Record`."""
         now, synced = self._stores.now(), self._stores.blobs.durable_at_once
@@ -316,6 +335,8 @@ class Uploads:
                 if not is_safe(await find_blob_state(transaction, digest), seen=seen):
                     return False
                 await add_blob(transaction, digest, size=stored, synced=synced, now=now)
+                if keep is not None:
+                    await keep_bytes(transaction, digest, keep)
             repository = await ensure_repository(transaction, name, now=now)
             if not await link_blob(transaction, repository, digest, now=now):
                 return False

@@ -45,6 +45,9 @@ _SLICE: Final = 65_536
 which where memory is short, or a guest's, costs ten times as much as the copying.
 """
 
+_SMALL: Final = 65_536
+"""Bytes up to which a blob is left to the next sync, which comes soon."""
+
 _WRITEBACK: Final = 8 * 1_048_576
 _WRITEBACK_MOST: Final = 128 * 1_048_576
 _SLOW: Final = 100 * 1_048_576
@@ -316,7 +319,7 @@ class FilesystemStore:
             try:
                 if os.write(fd, data) != len(data):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), temporary)
-                if self.syncs:
+                if self.syncs and len(data) > _SMALL:
                     durable.start_writeback(fd)
             finally:
                 os.close(fd)

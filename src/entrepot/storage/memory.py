@@ -66,6 +66,7 @@ class MemoryStore:
     """A `BlobStore` and an `UploadStore`."""
 
     durable_at_once = False
+    syncs = False
 
     def __init__(self, *, now: Callable[[], int] = lambda: time.time_ns() // 1000) -> None:
         """`now` gives microseconds since 1970."""

@@ -97,6 +97,7 @@ class ObjectStore:
     """
 
     durable_at_once = True
+    syncs = False
 
     def __init__(
         self,

@@ -41,6 +41,9 @@ class BlobStore(Protocol):
     durable_at_once: bool
     """Whether what was put or published survives a power cut without `sync`."""
 
+    syncs: bool
+    """Whether `sync` makes anything durable; if not, a power cut may take what it takes."""
+
     async def open(self, digest: Digest) -> BlobReader | None:
         """Open a blob for reading, or return None if the store has none by that digest."""
 
