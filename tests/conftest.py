@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from entrepot.db.address import IndexAddress
-from entrepot.db.opening import migrate_index
 from tests.ceph import Ceph, start_ceph
 from tests.emulators import Azurite, FakeGcs, start_azurite, start_fake_gcs
 from tests.objectstores import SeaweedFS, start_seaweedfs
 from tests.postgres import Postgres, start_postgres
 from tests.servers import Registry, start_registry
+from tests.sqlite import make_index
+
+# The program is started a thousand times: without compiled modules that takes twice as long.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let short tests come last: several processes then end at about the same time."""
+    items.sort(key=lambda item: item.path.is_relative_to(Path(__file__).parent / "unit"))
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +79,7 @@ def registry_on_postgres(
 ) -> Iterator[Registry]:
     """As `registry`, with its index in PostgreSQL."""
     root = tmp_path_factory.mktemp("shared-postgres") / "registry"
-    config = {"database": {"url": postgres.empty_database()}}
+    config = {"database": {"url": postgres.database()}}
     with start_registry(root, config=config) as running:
         yield running
 
@@ -79,7 +90,7 @@ def registry_on_postgres_and_s3(
 ) -> Iterator[Registry]:
     """As `registry`, with its index in PostgreSQL and blobs that it streams from S3."""
     config = {
-        "database": {"url": postgres.empty_database()},
+        "database": {"url": postgres.database()},
         "storage": {
             "s3": seaweedfs.config("tests", rootdirectory="shared"),
             "redirect": {"disable": True},
@@ -95,7 +106,7 @@ def postgres_url(postgres: Postgres) -> Iterator[str]:
     """An empty index in PostgreSQL with the newest schema."""
     url = postgres.database()
     yield url
-    postgres.drop(url)
+    postgres.give_back(url)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -103,6 +114,5 @@ def index_address(request: pytest.FixtureRequest, tmp_path: Path) -> IndexAddres
     """An empty index with the newest schema, in each engine in turn."""
     if request.param == "postgres":
         return IndexAddress(request.getfixturevalue("postgres_url"))
-    address = IndexAddress(f"sqlite://{tmp_path / 'index.sqlite3'}")
-    migrate_index(address)
-    return address
+    make_index(tmp_path / "index.sqlite3")
+    return IndexAddress(f"sqlite://{tmp_path / 'index.sqlite3'}")

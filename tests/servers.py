@@ -15,7 +15,6 @@ import signal
 import socket
 import ssl
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +27,9 @@ from typing import Any, Final
 import asyncpg
 import yaml
 
+from tests.programs import Program, environment
+from tests.sqlite import make_index
+
 Config = dict[str, Any]
 
 READY_SECONDS: Final = 30.0
@@ -38,6 +40,9 @@ STOP_SECONDS: Final = 15.0
 
 _TEST_PORTS: Final = range(20000, 32000)
 """Below the ports that the kernel gives to clients: no connection takes one before we use it."""
+
+_RUN: Final = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+"""Which of the runs of tests at the same time this is."""
 
 _OWN_DRIVERS: Final = frozenset({"inmemory", "memory", "s3", "gcs", "azure"})
 
@@ -53,7 +58,7 @@ class RegistryStartError(Exception):
 
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody listens on."""
-    for port in random.sample(_TEST_PORTS, k=100):
+    for port in random.sample(_TEST_PORTS[_RUN % 8 :: 8], k=100):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
@@ -115,6 +120,18 @@ def _database_of(root: Path) -> str:
     return f"{_POSTGRES}/{name}"
 
 
+def _give_index(config: Config) -> None:
+    """Where a server would make its index in SQLite, let there be one, which takes half a second
+    less; unless its storage is there already.
+    """
+    storage = config["storage"].get("filesystem")
+    if storage and not config.get("database", {}).get("url"):
+        root = Path(storage["rootdirectory"])
+        if not root.exists():
+            (root / "entrepot").mkdir(parents=True)
+            make_index(root / "entrepot" / "index.sqlite3")
+
+
 class Registry:
     """One server: its processes, its place on disk and its log. Made by `start_registry`."""
 
@@ -129,26 +146,21 @@ class Registry:
         self.host = f"127.0.0.1:{port}"
         self.tls: Config = config.get("http", {}).get("tls") or {}
         self.url = f"{'https' if self.tls else 'http'}://{self.host}"
-        self.process: subprocess.Popen[bytes]
+        self.process: Program
         self._env = env
         self._args = args
 
     def start(self) -> None:
         """Start the server and wait until it is ready; again on the same port if it ran before."""
         self.config_path.write_text(yaml.safe_dump(self.config, sort_keys=False))
-        environment = {
-            k: v for k, v in os.environ.items() if not k.startswith(("REGISTRY_", "ENTREPOT_"))
-        }
-        environment.update(self._env)
         taken = self._is_open()
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(
-                self._command(),
-                stdin=subprocess.DEVNULL,
+            self.process = Program(
+                ["serve", *self._args, str(self.config_path)],
                 stdout=log,
                 stderr=log,
-                env=environment,
-                start_new_session=True,
+                env=environment(**self._env),
+                own_session=True,
             )
         try:
             self._wait_until_ready(taken=taken)
@@ -163,7 +175,7 @@ class Registry:
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(STOP_SECONDS)
         self.kill()
-        return self.process.returncode
+        return self.process.wait()
 
     def kill(self) -> None:
         """SIGKILL to every process of the server at once; returns when they are gone."""
@@ -182,9 +194,6 @@ class Registry:
     def log(self) -> str:
         """Everything the server wrote to its output streams so far."""
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
-
-    def _command(self) -> list[str]:
-        return [sys.executable, "-m", "entrepot", "serve", *self._args, str(self.config_path)]
 
     def _tree_is_gone(self) -> bool:
         try:
@@ -254,6 +263,7 @@ def start_registry(
         full = merged({"database": {"url": _database_of(root)}}, full)
     if _OWN_DRIVERS & set((config or {}).get("storage", {})):
         del full["storage"]["filesystem"]
+    _give_index(full)
     addr = str(full["http"]["addr"])
     registry = Registry(
         root, config=full, port=int(addr.rpartition(":")[2]), env=env or {}, args=args

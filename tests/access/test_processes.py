@@ -5,9 +5,6 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +15,7 @@ import pytest
 
 from tests.access.worlds import PASSWORD, hashed
 from tests.postgres import Postgres
+from tests.programs import environment, run
 from tests.servers import Registry, start_registry, wait_until
 from tests.unit.identity.credentials import write_users
 from tests.wire.images import image
@@ -78,14 +76,7 @@ def command(registry: Registry, *words: str, status: int = 0) -> str:
     """Run `registry WORDS` as the administrator of the host does; return what it prints."""
     configuration = registry.root.parent / "config-of-commands.yml"
     configuration.write_text(json.dumps(registry.config))
-    done = subprocess.run(
-        [sys.executable, "-m", "entrepot", *words],
-        env={**os.environ, "REGISTRY_CONFIGURATION_PATH": str(configuration)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = run(*words, env=environment(REGISTRY_CONFIGURATION_PATH=str(configuration)))
     assert done.returncode == status, done.stderr
     return done.stdout
 

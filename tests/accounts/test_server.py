@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +16,7 @@ import httpx
 import pytest
 
 from tests.certificates import Authority
+from tests.programs import environment, run
 from tests.servers import Registry, RegistryStartError, start_registry, wait_until
 
 ADMIN = "a phrase for the admin"
@@ -34,16 +33,8 @@ def entrepot(
     registry: Registry, *arguments: str, given: str = "", fails: bool = False
 ) -> subprocess.CompletedProcess[str]:
     """Run a command beside the server."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("REGISTRY_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "entrepot", *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        input=given,
-        timeout=60,
-        env={**environment, "REGISTRY_CONFIGURATION_PATH": str(registry.config_path)},
-    )
+    known = environment(REGISTRY_CONFIGURATION_PATH=str(registry.config_path))
+    done = run(*arguments, env=known, text=given)
     assert (done.returncode != 0) is fails, done.stdout + done.stderr
     return done
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import programs
 from tests.api.test_description import LOCAL, PASSWORD
 from tests.servers import Registry, start_registry, wait_until
 
@@ -31,18 +30,8 @@ def run(tmp_path: Path) -> Run:
     """Runs the program with a docker configuration of its own."""
 
     def start(*words: str, text: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-        known = {
-            k: v for k, v in os.environ.items() if not k.startswith(("REGISTRY_", "ENTREPOT_"))
-        }
-        return subprocess.run(
-            [sys.executable, "-m", "entrepot", *words],
-            env={**known, "DOCKER_CONFIG": str(tmp_path / "docker"), **environment},
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        known = programs.environment(DOCKER_CONFIG=str(tmp_path / "docker"), **environment)
+        return programs.run(*words, env=known, text=text)
 
     return start
 

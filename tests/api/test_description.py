@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from entrepot.api.routes import TABLE
+from tests.programs import run
 from tests.servers import start_registry
 
 PASSWORD = "correct horse battery"
@@ -69,13 +70,6 @@ def test_the_registry_does_as_its_description_says(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
         # Somebody may have got another password, but there is an administrator.
-        listing = [sys.executable, "-m", "entrepot", "user", "list", "--output", "json"]
-        listed = subprocess.run(
-            [*listing, "--config", str(registry.config_path)],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
+        listed = run("user", "list", "--output", "json", "--config", str(registry.config_path))
         users = json.loads(listed.stdout)
         assert any(user["administrator"] and not user["disabled"] for user in users), users

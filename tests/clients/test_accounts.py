@@ -17,6 +17,7 @@ from tests.clients.daemons import dockerd
 from tests.clients.provide import path_of
 from tests.clients.sites import PASSWORD, Client, Site
 from tests.images_on_disk import manifest_of
+from tests.programs import environment, run
 from tests.servers import Registry, start_registry
 
 KINDS: Final = ["user", "robot", "token"]
@@ -32,16 +33,9 @@ class Account:
 
 def _entrepot(registry: Registry, *arguments: str, given: str = "") -> Any:
     """Run a command beside the server; what it printed, as JSON."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("REGISTRY_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "entrepot", *arguments, "--output", "json"],
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-        input=given,
-        timeout=60,
-        env={**environment, "REGISTRY_CONFIGURATION_PATH": str(registry.config_path)},
-    )
+    known = environment(REGISTRY_CONFIGURATION_PATH=str(registry.config_path))
+    done = run(*arguments, "--output", "json", env=known, text=given)
+    done.check_returncode()
     return json.loads(done.stdout)
 
 

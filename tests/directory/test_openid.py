@@ -18,6 +18,7 @@ import pytest
 from tests.accounts.test_server import as_json
 from tests.clients.provide import path_of
 from tests.directory.openid import CLIENT, SECRET, OpenId, enter, new_key, openid
+from tests.programs import environment, run
 from tests.servers import Registry, start_registry, wait_until
 
 GRANT = "urn:ietf:params:oauth:grant-type:device_code"
@@ -217,16 +218,9 @@ def test_a_disabled_account_keeps_its_name_out(provider: OpenId, tmp_path: Path)
     """Whoever is disabled here gets in no more, nor by a token from before."""
     with start_registry(tmp_path / "registry", config=config(provider)) as registry:
         given = log_in(registry, "ada").json()
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("REGISTRY_")}
-        environment["REGISTRY_CONFIGURATION_PATH"] = str(registry.config_path)
+        known = environment(REGISTRY_CONFIGURATION_PATH=str(registry.config_path))
         for command in (["create", "ada", "--no-password"], ["disable", "ada"]):
-            subprocess.run(
-                [sys.executable, "-m", "entrepot", "user", *command],
-                check=True,
-                capture_output=True,
-                timeout=60,
-                env=environment,
-            )
+            run("user", *command, env=known).check_returncode()
 
         def refused() -> bool:
             form = {"grant_type": "refresh_token", "refresh_token": given["refresh_token"]}
@@ -238,10 +232,10 @@ def test_a_disabled_account_keeps_its_name_out(provider: OpenId, tmp_path: Path)
 
 def test_the_command_logs_in_and_clients_use_it(registry: Registry, tmp_path: Path) -> None:
     """`entrepot login` shows where to go, and then skopeo finds a token in docker's file."""
-    environment = {**os.environ, "DOCKER_CONFIG": str(tmp_path), "HOME": str(tmp_path)}
+    known = {**os.environ, "DOCKER_CONFIG": str(tmp_path), "HOME": str(tmp_path)}
     command = [sys.executable, "-u", "-m", "entrepot", "login", registry.url]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=known
     ) as process:
         assert process.stdout is not None
         shown = process.stdout.readline() + process.stdout.readline()
@@ -266,6 +260,6 @@ def test_the_command_logs_in_and_clients_use_it(registry: Registry, tmp_path: Pa
             capture_output=True,
             text=True,
             timeout=120,
-            env=environment,
+            env=known,
         )
         assert done.returncode == expected, done.stderr

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import httpx
 
 from tests.certificates import Authority
 from tests.directory.slapd import ADMIN, PASSWORD, SECRET, SUFFIX, Slapd, slapd
+from tests.programs import run
 from tests.servers import Registry, start_registry
 
 LIMITS = {"attempts": 1000, "addressattempts": 1000}
@@ -92,10 +91,9 @@ def test_config_check_asks_the_directory(tmp_path: Path) -> None:
     with slapd(tmp_path / "one", authority) as first, slapd(tmp_path / "two", authority) as second:
         with start_registry(tmp_path / "registry", config=config(first, second)) as registry:
             path = registry.config_path
-        command = [sys.executable, "-m", "entrepot", "config", "check", str(path)]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+        done = run("config", "check", str(path))
         assert f"{second.tls_url} can be asked" in done.stdout, done.stdout + done.stderr
         second.stop()
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+        done = run("config", "check", str(path))
         assert done.returncode != 0
         assert f"{second.tls_url} can't be reached" in done.stdout + done.stderr

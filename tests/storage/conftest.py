@@ -13,7 +13,6 @@ from uuid import uuid4
 
 import pytest
 
-from entrepot.db.migrate import migrate
 from entrepot.db.sqlite import SqliteDatabase
 from entrepot.services.upload_sessions import IndexedSessions
 from entrepot.storage import BlobStore, UploadStore
@@ -23,6 +22,7 @@ from entrepot.storage.object_store import ObjectOptions, ObjectStore
 from entrepot.storage.objects import ObjectDriver
 from tests.emulators import Azurite, FakeGcs
 from tests.objectstores import S3Server
+from tests.sqlite import make_index
 
 MIB = 1_048_576
 
@@ -84,7 +84,7 @@ async def open_bucket(
 ) -> AsyncIterator[Bucket]:
     root, asked = f"storage/{uuid4()}", list[str]()
     path = directory / "index.sqlite3"
-    migrate(path)
+    make_index(path)
     index = SqliteDatabase(path)
     client: ObjectDriver = server.client("tests", observe=lambda action, _: asked.append(action))
     try:

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 
 from bench.old_layout import write_old_layout
 from tests.objectstores import SeaweedFS
+from tests.programs import run
 from tests.servers import start_registry, wait_until
 from tests.takeover.conftest import HELD, Old
 from tests.takeover.volume import ROOT, Volume
@@ -27,13 +27,7 @@ ONE, TWO = image("imports one"), image("imports two")
 
 
 def entrepot(*arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "entrepot", *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = run(*arguments, timeout=120)
     assert done.returncode == status, done.stderr + done.stdout
     assert "Traceback" not in done.stderr
     return done

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import httpx
 import pytest
 
 from tests.images_on_disk import GREETING, digest_of, make_image, make_index
+from tests.programs import run
 from tests.servers import Registry, start_registry, wait_until
 from tests.takeover.peer import copied, old_registry, push, raw, skopeo, status_of
 
@@ -24,13 +23,7 @@ WHOLE = ("app:1", "app:2", "app:latest", "team/lists:all", "team/lists:arm", "do
 
 def entrepot(*arguments: str, status: int = 0) -> str:
     """What a command prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "entrepot", *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = run(*arguments, timeout=120)
     assert done.returncode == status, done.stderr
     return done.stdout
 

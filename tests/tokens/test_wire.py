@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +13,7 @@ import httpx
 import pytest
 
 from tests.postgres import Postgres
+from tests.programs import run
 from tests.servers import Registry, start_registry, wait_until
 from tests.tokens.issuers import AUDIENCE, Issuer, start_issuer
 
@@ -27,8 +26,7 @@ JWT = "urn:ietf:params:oauth:token-type:jwt"
 
 def entrepot(registry: Registry, *command: str, given: str = "") -> str:
     """What a command says that is run beside the server, with its configuration."""
-    line = [sys.executable, "-m", "entrepot", *command, "-c", str(registry.config_path)]
-    done = subprocess.run(line, input=given, capture_output=True, text=True, check=False)
+    done = run(*command, "-c", str(registry.config_path), text=given)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from entrepot.config import load
+from tests.programs import run
 
 pytestmark = pytest.mark.house
 
@@ -68,7 +67,5 @@ def test_commands_exist() -> None:
     }
     assert shown
     for command in shown:
-        done = subprocess.run(
-            [sys.executable, "-m", "entrepot", *command, "--help"], capture_output=True, check=False
-        )
-        assert done.returncode == 0, (command, done.stderr.decode())
+        done = run(*command, "--help")
+        assert done.returncode == 0, (command, done.stderr)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
 
 import httpx
 
+from tests import programs
 from tests.conformance.pushing import push
 from tests.servers import Registry
 from tests.wire.images import Content, Image, config, manifest, random_bytes
@@ -20,15 +20,8 @@ ACCEPT = {"Accept": "*/*"}
 def run(
     target: Registry, *arguments: str, stdin: str = "", env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(target, *arguments),
-        input=stdin,
-        env=environment(target, env),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=110,
-    )
+    words = command(target, *arguments)[3:]
+    return programs.run(*words, env=environment(target, env), text=stdin, timeout=110)
 
 
 def command(target: Registry, *arguments: str) -> list[str]:
@@ -37,8 +30,8 @@ def command(target: Registry, *arguments: str) -> list[str]:
 
 
 def environment(target: Registry, more: dict[str, str] | None = None) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("REGISTRY_", "ENTREPOT_"))}
-    return {**kept, "DOCKER_CONFIG": str(target.root.with_name("docker")), **(more or {})}
+    docker = str(target.root.with_name("docker"))
+    return programs.environment(DOCKER_CONFIG=docker, **(more or {}))
 
 
 def counts(done: subprocess.CompletedProcess[str]) -> dict[str, int]:

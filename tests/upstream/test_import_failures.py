@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from entrepot.config import load
 from entrepot.copying import copy
 from entrepot.services.copying import Counts, Failure, Selection
 from entrepot.upstream import UpstreamAddress, UpstreamOptions, UpstreamUnreachableError
+from tests import programs
 from tests.servers import Registry, wait_until
 from tests.takeover.peer import old_registry
 from tests.upstream.importing import (
@@ -165,13 +165,7 @@ def test_old_kinds_and_odd_names_are_failures(target: Registry) -> None:
 def test_registries_that_can_take_nothing(tmp_path: Path, storage: str, told: str) -> None:
     file = tmp_path / "config.yml"
     file.write_text(f"version: 0.1\nstorage: {storage.replace('ROOT', str(tmp_path / 'r'))}\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "entrepot", "import", "--from", "http://127.0.0.1:1", str(file)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = programs.run("import", "--from", "http://127.0.0.1:1", str(file))
     assert done.returncode == 1
     assert told in done.stderr
 

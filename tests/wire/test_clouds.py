@@ -7,8 +7,6 @@ import base64
 import json
 import os
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ import yaml
 
 from tests.emulators import Azurite, FakeGcs
 from tests.faulty import Faults, Proxy, start_proxy
+from tests.programs import environment, run
 from tests.servers import (
     Config,
     Registry,
@@ -188,13 +187,7 @@ def start_and_check(settings: Config, env: dict[str, str], folder: Path) -> list
         pass
     path = folder / "check.yml"
     path.write_text(yaml.safe_dump({**settings, "version": "0.1"}))
-    checked = subprocess.run(
-        [sys.executable, "-m", "entrepot", "config", "check", str(path)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **env},
-    )
+    checked = run("config", "check", str(path), env=environment(**env))
     assert checked.returncode == 1
     return [str(caught.value), checked.stdout]
 

@@ -14,6 +14,7 @@ from entrepot.db.schema import metadata
 from tests.conformance.answers import assert_status
 from tests.conformance.pushing import push, put_manifest
 from tests.postgres import PASSWORD, Postgres
+from tests.programs import run
 from tests.servers import Registry, start_registry, wait_until
 from tests.wire.images import artifact, image, multi_platform
 
@@ -21,14 +22,7 @@ IMAGES = 6
 
 
 def move(registry: Registry, to: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "entrepot", "database", "move", "--to", to]
-    return subprocess.run(
-        [*command, str(registry.config_path)],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    return run("database", "move", "--to", to, str(registry.config_path), timeout=120)
 
 
 def fill(registry: Registry) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from entrepot.app import check_servers, prepare
 from entrepot.config import load
 from tests.objectstores import SeaweedFS
 from tests.postgres import Postgres
+from tests.programs import run
 from tests.servers import RegistryStartError, default_config, free_port, merged, start_registry
 
 
@@ -30,12 +29,6 @@ def places(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[dict[str, An
     postgres: Postgres = request.getfixturevalue("postgres")
     storage = {"s3": seaweedfs.config("tests", rootdirectory=f"owned/{tmp_path.name}")}
     return storage, "s3", postgres.empty_database(), postgres.empty_database()
-
-
-def run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "entrepot", *command], capture_output=True, text=True, check=False
-    )
 
 
 def test_the_second_index(places: tuple[dict[str, Any], str, str, str], tmp_path: Path) -> None:

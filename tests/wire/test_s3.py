@@ -7,8 +7,6 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +20,7 @@ import yaml
 
 from tests.faulty import Faults, Proxy, start_proxy
 from tests.objectstores import SeaweedFS
+from tests.programs import run
 from tests.servers import Registry, RegistryStartError, start_registry, wait_until
 from tests.wire.images import Image, digest_of, image
 
@@ -228,12 +227,7 @@ def test_wrong_settings_are_named(
     assert said in str(caught.value)
     path = tmp_path / "check.yml"
     path.write_text(yaml.safe_dump({**settings, "version": "0.1"}))
-    checked = subprocess.run(
-        [sys.executable, "-m", "entrepot", "config", "check", str(path)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    checked = run("config", "check", str(path))
     assert checked.returncode == 1
     assert said in checked.stdout
     assert settings["storage"]["s3"]["secretkey"] not in str(caught.value) + checked.stdout
@@ -243,12 +237,7 @@ def test_the_check_finds_nothing_wrong(seaweedfs: SeaweedFS, proxy: Proxy, tmp_p
     settings = config(seaweedfs, proxy, tmp_path)
     path = tmp_path / "check.yml"
     path.write_text(yaml.safe_dump({**settings, "version": "0.1", "http": {"addr": "127.0.0.1:0"}}))
-    checked = subprocess.run(
-        [sys.executable, "-m", "entrepot", "config", "check", str(path)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    checked = run("config", "check", str(path))
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "storage.s3: objects can be read, written and removed" in checked.stdout
 

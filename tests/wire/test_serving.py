@@ -18,6 +18,7 @@ import httpx
 import pytest
 import yaml
 
+from tests.programs import run
 from tests.servers import (
     Registry,
     RegistryStartError,
@@ -209,8 +210,7 @@ def test_a_taken_port_is_an_error_that_says_so(registry: Registry, tmp_path: Pat
     configuration = tmp_path / "config.yml"
     config = default_config(tmp_path / "root", port=registry.port, workers=1)
     configuration.write_text(yaml.safe_dump(config))
-    command = [sys.executable, "-m", "entrepot", "serve", str(configuration)]
-    ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    ended = run("serve", str(configuration))
     assert ended.returncode == 1
     assert f"can't listen on {registry.host}: another program listens there" in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import ssl
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -22,6 +20,7 @@ from tests.conformance.pushing import push
 from tests.faulty import start_proxy
 from tests.objectstores import SeaweedFS
 from tests.postgres import PASSWORD, Postgres, start_postgres
+from tests.programs import run
 from tests.servers import (
     Registry,
     RegistryStartError,
@@ -198,12 +197,7 @@ def test_an_address_that_does_not_work(postgres: Postgres, tmp_path: Path, kind:
     path.write_text(
         yaml.safe_dump({**default_config(tmp_path / "r", port=free_port(), workers=1), **config})
     )
-    checked = subprocess.run(
-        [sys.executable, "-m", "entrepot", "config", "check", str(path)],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    checked = run("config", "check", str(path))
     assert checked.returncode == 1
     (line,) = [line for line in checked.stdout.splitlines() if "database.url" in line]
     assert line.startswith("error")
@@ -290,11 +284,6 @@ def test_config_check_finds_the_index(postgres_url: str, tmp_path: Path) -> None
     path = tmp_path / "config.yml"
     config = default_config(tmp_path / "r", port=free_port(), workers=1)
     path.write_text(yaml.safe_dump({**config, "database": {"url": postgres_url}}))
-    checked = subprocess.run(
-        [sys.executable, "-m", "entrepot", "config", "check", str(path)],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    checked = run("config", "check", str(path))
     assert checked.returncode == 0
     assert "ok      database.url: PostgreSQL 15" in checked.stdout

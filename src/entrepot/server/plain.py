@@ -25,6 +25,8 @@ class PlainServer(ThreadingHTTPServer):
     """Serves routes on a socket that is listening already; with `tls` over TLS."""
 
     daemon_threads = True
+    keeps_connections = True
+    """Whether another request may come on a connection."""
 
     def __init__(
         self, listener: socket.socket, routes: Routes, *, tls: ssl.SSLContext | None = None
@@ -64,8 +66,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         if status == 503:
             self.send_header("Retry-After", str(_RETRY_SECONDS))
-        if self.command not in {"GET", "HEAD"}:
-            self.close_connection = True  # whatever body came along is not read
+        # Whatever body came along is not read.
+        if self.command not in {"GET", "HEAD"} or not self.server.keeps_connections:
+            self.close_connection = True
             self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,21 +52,21 @@ class Plan:
             keep_trying(
                 lambda: app.prepare(self.config),
                 most=self.config.database.startuptimeout,
-                waiting=self._answer_meanwhile,
+                answer=self._answer_meanwhile,
             )
         except EntrepotError as error:
             os.write(pipe, str(error).encode())
             return 1
         return 0
 
-    def _answer_meanwhile(self) -> None:
+    def _answer_meanwhile(self) -> Callable[[], None]:
         listen(self.bound, address=self.config.http.listen())
         sockets = [(self.bound, self.certificates)]
         debug = self.config.http.debug_listen()
         if self.debug_bound is not None and debug is not None:
             listen(self.debug_bound, address=debug)
             sockets.append((self.debug_bound, None))
-        answer_meanwhile(sockets)
+        return answer_meanwhile(sockets)
 
     @property
     def monitor(self) -> Body | None:

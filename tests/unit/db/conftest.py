@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from entrepot.db.migrate import migrate
 from entrepot.db.sqlite import SqliteDatabase
+from tests.sqlite import make_index
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def anyio_backend() -> str:
 def path(tmp_path: Path) -> Path:
     """An empty index with the newest schema."""
     file = tmp_path / "index.sqlite3"
-    migrate(file)
+    make_index(file)
     return file
 
 

@@ -14,8 +14,8 @@ import pytest
 
 import entrepot.db
 from entrepot.db.address import IndexAddress
-from entrepot.db.migrate import migrate
 from entrepot.db.sessions import positional
+from tests.sqlite import make_index
 
 ENGINES = {"schema", "sqlite", "turns", "sessions", "postgres", "migrate_postgres", "sharing"}
 LARGE = {
@@ -79,7 +79,7 @@ async def test_an_index_answers_every_statement(postgres_url: str) -> None:
 
 def test_sqlite_understands_every_statement(tmp_path_factory: pytest.TempPathFactory) -> None:
     path = IndexAddress(f"sqlite://{tmp_path_factory.mktemp('i') / 'index.sqlite3'}").path
-    migrate(path)
+    make_index(path)
     refused = {}
     with closing(sqlite3.connect(path)) as connection:
         for name, sql in ALL.items():

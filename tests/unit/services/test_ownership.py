@@ -10,7 +10,7 @@ import pytest
 
 from entrepot.db.address import IndexAddress
 from entrepot.db.engine import Transaction
-from entrepot.db.opening import migrate_index, open_index
+from entrepot.db.opening import open_index
 from entrepot.db.settings import replace_setting
 from entrepot.services.audit import Trail
 from entrepot.services.ownership import (
@@ -26,6 +26,7 @@ from entrepot.services.stores import Stores
 from entrepot.storage import StorageError, StorageOwnedError
 from entrepot.storage.directory import DirectoryTree
 from entrepot.storage.memory import MemoryStore
+from tests.sqlite import make_index
 from tests.unit.services.conftest import SECOND, START, Clock
 
 pytestmark = pytest.mark.anyio
@@ -36,8 +37,8 @@ async def indexes(tmp_path: Path) -> AsyncIterator[list[Stores]]:
     """Two registries that know nothing of each other, with a clock each."""
     found = []
     for name in ("one", "two"):
+        make_index(tmp_path / name)
         address = IndexAddress(f"sqlite://{tmp_path / name}")
-        migrate_index(address)
         index, clock, store = open_index(address), Clock(), MemoryStore()
         found.append(Stores(index, store, store, clock, Trail(index, now=clock)))
     yield found
