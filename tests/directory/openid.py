@@ -20,6 +20,9 @@ from tests.servers import free_port, wait_until
 
 CLIENT: Final = "registry"
 SECRET: Final = "a secret: of the/client+"
+RETURNS: Final = [f"http://127.0.0.1/auth/callback/{name}" for name in ("sso", "second")]
+"""Where browsers come back to, on whatever port."""
+
 PEOPLE: Final = {
     "ada": {"groups": ["team-a", "devs"], "email": "ada@example.com", "email_verified": True},
     "bob": {"groups": "devs", "email": "bob@example.com", "email_verified": False},
@@ -51,8 +54,8 @@ class OpenId:
         """Start it with its key; it knows nothing of what was before."""
         settings = {
             "clients": [
-                {"client_id": CLIENT, "client_secret": SECRET},
-                {"client_id": "other", "client_secret": SECRET},
+                {"client_id": name, "client_secret": SECRET, "redirect_uris": RETURNS}
+                for name in (CLIENT, "other")
             ],
             "keys": [self.key.as_dict(private=True)],
             "people": PEOPLE,
@@ -94,21 +97,34 @@ def openid(folder: Path, *, conform: bool = True) -> Iterator[OpenId]:
 def enter(page: str, name: str, *, abort: bool = False) -> None:
     """Open the page with the code in it, log in as `name`, and agree, or don't."""
     with httpx.Client(follow_redirects=True, timeout=30) as browser:
-        answer = browser.get(page)
-        for _ in range(8):
-            form = re.search(r'<form[^>]*action="([^"]*)"', answer.text)
-            if form is None:
-                break
-            fields: dict[str, Any] = {
-                match[1]: unescape(match[2])
-                for match in re.finditer(r'<input[^>]*name="([^"]+)" value="([^"]*)"', answer.text)
-            }
-            if abort and "confirm" in fields:
-                fields = {**fields, "abort": "yes"}
-            if 'name="login"' in answer.text:
-                fields |= {"login": name, "password": "any"}
-            answer = browser.post(unescape(form[1]), data=fields)
-            if "abort" in fields:
-                break
+        answer = fill_in(browser, browser.get(page), name, abort=abort)
         wanted = "The Sign-in request was interrupted" if abort else "Sign-in Success"
         assert wanted in answer.text, answer.text[-2000:]
+
+
+def fill_in(
+    browser: httpx.Client, answer: httpx.Response, name: str, *, abort: bool = False
+) -> httpx.Response:
+    """Fill in the provider's forms as `name`, and agree, or don't, until it has no more of them or
+    the browser is sent elsewhere; return the last answer.
+    """
+    place = answer.url.port
+    for _ in range(8):
+        form = re.search(r'<form[^>]*action="([^"]*)"', answer.text)
+        if form is None or answer.url.port != place or answer.has_redirect_location:
+            break
+        fields: dict[str, Any] = {
+            match[1]: unescape(match[2])
+            for match in re.finditer(r'<input[^>]*name="([^"]+)" value="([^"]*)"', answer.text)
+        }
+        if 'name="login"' in answer.text:
+            fields |= {"login": name, "password": "any"}
+        target = answer.url.join(unescape(form[1]))
+        if abort and "confirm" in fields:
+            fields = {**fields, "abort": "yes"}
+        elif abort and "/abort" in answer.text:
+            return browser.get(f"{target}/abort")
+        answer = browser.post(target, data=fields)
+        if "abort" in fields:
+            break
+    return answer

@@ -11,9 +11,11 @@ const device = 'urn:ietf:params:oauth:grant-type:device_code';
 
 const provider = new Provider(`http://127.0.0.1:${port}`, {
   clients: settings.clients.map((client) => ({
-    grant_types: [device], response_types: [], redirect_uris: [], ...client,
+    // A native application's address on this machine may have any port (RFC 8252, 7.3).
+    application_type: 'native', grant_types: [device, 'authorization_code'], ...client,
   })),
   conformIdTokenClaims: settings.conform ?? true,
+  pkce: {required: () => true},
   cookies: {keys: ['for tests']},
   jwks: {keys: settings.keys},
   features: {devInteractions: {enabled: true}, deviceFlow: {enabled: true}},

@@ -140,7 +140,7 @@ def test_a_login_that_is_refused(registry: Registry) -> None:
         return [event["reason"] for event in found]
 
     wait_until(
-        lambda: "the login by device ended: access_denied" in reasons(),
+        lambda: "the login at the provider ended: access_denied" in reasons(),
         seconds=30,
         what="the event",
     )

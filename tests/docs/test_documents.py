@@ -25,6 +25,7 @@ from entrepot.core.names import NAME_LENGTH
 from entrepot.db.migrate import HEAD
 from entrepot.db.schema import metadata
 from entrepot.services.uploads import BEGIN_WITHIN
+from entrepot.web import routes as web
 
 pytestmark = pytest.mark.house
 
@@ -63,7 +64,7 @@ def test_every_route_is_described() -> None:
     """The table of the page is the table of the code, with the action of each route."""
     table = rows(section(read("protocol.md"), "End points"))
     described = {(quoted(request)[0], action) for request, action, _ in table}
-    assert described == {(f"{r.method} {r.path}", r.action.value) for r in TABLE}
+    assert described == {(f"{r.method} {r.path}", r.action.value) for r in (*TABLE, *web.TABLE)}
 
 
 def test_every_error_is_described() -> None:

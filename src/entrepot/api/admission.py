@@ -7,10 +7,12 @@ like one that does not exist, and takes as long.
 from collections.abc import Sequence
 from typing import Final
 
-from entrepot.api.context import Context
+from entrepot.api.context import BrowserEndpoint, Context
+from entrepot.api.cookies import SESSION, read_cookie
 from entrepot.api.http import Request
 from entrepot.api.logins import NOT_BY_LOGIN, why
-from entrepot.api.route import Route
+from entrepot.api.route import BY_SESSION, WEB, Route
+from entrepot.api.same_site import check_same_site
 from entrepot.api.v1.operation import Operation
 from entrepot.core.access import Action, Identity, Origin
 from entrepot.core.audit import event
@@ -30,14 +32,23 @@ _NOBODY: Final = Identity("", "anonymous", kind="anonymous")
 _WITHOUT_TAG: Final = (None,)
 
 
-async def identify(context: Context, request: Request, origin: Origin) -> None:
+async def identify(context: Context, request: Request, route: Route, origin: Origin) -> None:
     """Find out who sends a request: nobody in particular if it brings no credentials and access
     control decides what those may do.
 
     Raises:
         UnauthorizedError: the credentials are no good, or there must be some.
+        DeniedError: another site sent the request, with the cookie of a session.
     """
     authorization = request.header(b"authorization")
+    if context.browser is not None and (
+        route.label == WEB or (authorization is None and route.label in BY_SESSION)
+    ):
+        identity = await _by_session(context, context.browser, request, origin)
+        if identity is not None or route.label == WEB:
+            request.identity = identity or _NOBODY
+            request.actor = request.identity.name
+            return
     try:
         identity = await context.authenticator.authenticate(authorization, origin)
     except UnauthorizedError as error:
@@ -52,6 +63,22 @@ async def identify(context: Context, request: Request, origin: Origin) -> None:
         context.logins.succeeded(request, identity)
     request.identity = identity
     request.actor = identity.name
+
+
+async def _by_session(
+    context: Context, browser: BrowserEndpoint, request: Request, origin: Origin
+) -> Identity | None:
+    """Return whose session the request has the cookie of; None if there is no such session."""
+    secure = context.links.is_secure(request)
+    cookie = read_cookie(request, SESSION, secure=secure)
+    if not cookie:
+        return None
+    try:
+        identity = await browser.authenticator.authenticate(cookie, origin)
+    except UnauthorizedError:
+        return None
+    check_same_site(request, context.links)
+    return identity
 
 
 async def authorize(

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import structlog
@@ -137,6 +138,7 @@ class Application:
 
     async def _respond(self, request: Request, route: Route, fields: tuple[str, ...]) -> Response:
         """Answer a request; every error becomes an answer here, and nowhere else."""
+        tell = partial(route.told, self._context, request)
         try:
             if route.action is Action.LOGIN:
                 self._admit(request)
@@ -144,7 +146,7 @@ class Application:
                 self._admit(request)
                 origin = self._context.origins.of(request)
                 request.address = origin.address
-                await identify(self._context, request, origin)
+                await identify(self._context, request, route, origin)
                 await authorize(self._context, request, route, fields)
                 if route.action in self._refused:
                     raise UnsupportedError({"reason": self._refused[route.action]})
@@ -157,19 +159,19 @@ class Application:
             return self._refuse(error, request, route, fields)
         except ClientDisconnectedError:
             # Nobody may be left to read this; but a body that broke off looks the same.
-            return error_response(SizeInvalidError({"reason": "the body ended too early"}))
+            return tell(SizeInvalidError({"reason": "the body ended too early"}))
         except NoSpaceError as error:
             _log.error("no space left", error=str(error), request_id=request.id)
-            return error_response(UnavailableError({"reason": "no space left"}, retry_after=60))
+            return tell(UnavailableError({"reason": "no space left"}, retry_after=60))
         except UnreachableError as error:
             _log.error("a server that is needed is away", error=str(error), request_id=request.id)
-            return error_response(UnavailableError({"request": request.id}, retry_after=2))
+            return tell(UnavailableError({"request": request.id}, retry_after=2))
         except EntrepotError as error:
             _log.error("request failed", error=str(error), request_id=request.id)
-            return error_response(UnavailableError({"request": request.id}))
+            return tell(UnavailableError({"request": request.id}))
         except Exception:  # noqa: BLE001 - the last line of defence: no traceback in an answer
             _log.exception("request failed unexpectedly", request_id=request.id, path=request.path)
-            return error_response(UnknownError({"request": request.id}))
+            return tell(UnknownError({"request": request.id}))
 
     def _admit(self, request: Request) -> None:
         """Refuse a request that is too much: for this moment, or by the size of its headers."""
@@ -188,7 +190,7 @@ class Application:
         decision = request.decision
         if isinstance(error, DeniedError) and decision is not None and decision.allowed:
             note_denial(self._context, request, route, fields, error)
-        return error_response(error)
+        return route.told(self._context, request, error)
 
     def _challenge(
         self, error: UnauthorizedError, request: Request, route: Route, fields: tuple[str, ...]
@@ -202,7 +204,7 @@ class Application:
             error.headers["WWW-Authenticate"] = challenge
         if error.detail is None:
             error.detail = _needed(route, fields)
-        return error_response(error)
+        return route.told(self._context, request, error)
 
 
 def _needed(route: Route, fields: tuple[str, ...]) -> list[dict[str, str]] | None:

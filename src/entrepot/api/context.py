@@ -18,6 +18,8 @@ from entrepot.services.uploads import Uploads
 from entrepot.telemetry import Metrics
 
 if TYPE_CHECKING:
+    from entrepot.services.browser_logins import BrowserLogins
+    from entrepot.services.browser_sessions import BrowserSessions
     from entrepot.services.devices import Devices
     from entrepot.services.tokens import TokenServer
 
@@ -59,12 +61,26 @@ class TokenEndpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class BrowserEndpoint:
+    """Logins in a browser: its sessions, `authenticator` that knows them by their cookies, `logins`
+    at OpenID Connect providers and `passwords` that knows names and passwords; None where there
+    are none. `secret` is what forms' tokens are made with.
+    """
+
+    sessions: "BrowserSessions"
+    authenticator: Authenticator
+    logins: "BrowserLogins | None"
+    passwords: Authenticator | None
+    secret: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """One registry, as its HTTP surface sees it.
 
     `accelerate` is the prefix under which a server in front finds the blobs, or None. `challenges`
     ask for tokens, where that is how callers are known; `tokens` is the registry's own token
-    server, if it has one.
+    server, `browser` what lets people in who have a browser, if it has one.
     """
 
     authenticator: Authenticator
@@ -82,3 +98,4 @@ class Context:
     logins: Logins
     challenges: Challenges | None = None
     tokens: TokenEndpoint | None = None
+    browser: BrowserEndpoint | None = None

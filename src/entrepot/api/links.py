@@ -32,6 +32,18 @@ class Links:
         """Return the address of `path` with scheme and host, even with `http.relativeurls`."""
         return f"{self._origin(request)}{self._prefix}{path}"
 
+    def local(self, path: str) -> str:
+        """Return the address of `path` on the host that was asked."""
+        return f"{self._prefix}{path}"
+
+    def origin(self, request: Request) -> str:
+        """Return scheme and host of the registry, as a browser's `Origin` has them."""
+        return "/".join(self._origin(request).split("/")[:3])
+
+    def is_secure(self, request: Request) -> bool:
+        """Whether the client speaks TLS, with the registry or with a proxy in front."""
+        return self._origin(request).startswith("https:")
+
     def following(self, path: str) -> bytes:
         """Return a `Link` header to the next page, always relative as in `registry:2`."""
         return f'<{self._prefix}{path}>; rel="next"'.encode()

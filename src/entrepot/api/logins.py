@@ -74,7 +74,7 @@ def why(error: EntrepotError) -> str:
         return str(error)
     if isinstance(error, LoginUnfinishedError):
         cause = error.__cause__
-        return f"the login by device ended: {cause if cause is not None else error.code}"
+        return f"the login at the provider ended: {cause if cause is not None else error.code}"
     detail = error.detail if isinstance(error, ProtocolError) else None
     if isinstance(detail, dict) and "reason" in detail:
         return str(detail["reason"])

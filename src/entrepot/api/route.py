@@ -1,14 +1,31 @@
 """What a line of the table of routes is."""
 
 from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from entrepot.api.http import Response
+from entrepot.api.errors import error_response
+from entrepot.api.http import Request, Response
 from entrepot.core.access import Action
+from entrepot.core.errors import ProtocolError
 
 Handler = Callable[..., Awaitable[Response]]
 
+Tell = Callable[[Any, Request, ProtocolError], Response]
+"""Makes an answer of an error, given the context and the request."""
+
 REPOSITORY: Final = "/v2/{name}/"
+
+
+WEB: Final = "web"
+"""The label of what people see in a browser."""
+
+BY_SESSION: Final = frozenset({WEB, "api"})
+"""Labels of routes that the cookie of a session is good for."""
+
+
+def told_in_json(_context: object, _request: Request, error: ProtocolError) -> Response:
+    """Tell programs of an error."""
+    return error_response(error)
 
 
 class Route(NamedTuple):
@@ -24,6 +41,8 @@ class Route(NamedTuple):
     action: Action
     handler: Handler
     label: str
+    told: Tell = told_in_json
+    """How errors are told."""
 
     @property
     def on_repository(self) -> bool:

@@ -3,28 +3,28 @@ for those who bring the token of another issuer.
 """
 
 import base64
-from collections.abc import Sequence
 from typing import Final
-from urllib.parse import parse_qs
 
 from msgspec.structs import asdict
 
 from entrepot.api.context import Context, TokenEndpoint
 from entrepot.api.errors import error_response
+from entrepot.api.forms import Form, first_of, read_form
 from entrepot.api.http import Headers, Request, Response, json_response
 from entrepot.core.access import Identity
-from entrepot.core.errors import NotFoundError, ProtocolError, SizeInvalidError, UnauthorizedError
+from entrepot.core.errors import (
+    NotFoundError,
+    ProtocolError,
+    RequestInvalidError,
+    UnauthorizedError,
+)
 from entrepot.core.tokens import Issued, ScopeInvalidError, TokenRefusedError, Wish, parse_scopes
 from entrepot.identity import IdentityError
 from entrepot.identity.errors import LoginUnfinishedError
 
-LARGEST_FORM: Final = 65_536
-"""Bytes of a form at most; a token of another issuer takes some thousand."""
-
 KEYS_SECONDS: Final = 300
 """For how long the public keys may be kept; a key is published much longer before its first use."""
 
-_MOST_FIELDS: Final = 64
 _LONGEST_CLIENT: Final = 256
 _DEVICE: Final = "urn:ietf:params:oauth:grant-type:device_code"
 _EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -42,8 +42,6 @@ _REFUSED: Final = frozenset({"access_denied", "expired_token"})
 _SECRET: Final[Headers] = [(b"cache-control", b"no-store"), (b"pragma", b"no-cache")]
 _ANONYMOUS: Final = Identity("", "anonymous", "anonymous")
 
-Form = dict[str, list[str]]
-
 
 class _OAuthError(Exception):
     """An answer as RFC 6749, 5.2 wants it."""
@@ -58,7 +56,7 @@ async def get_token(context: Context, request: Request) -> Response:
     """Give a token to whoever brings a name and a password, or nothing at all."""
     endpoint = _endpoint(context)
     try:
-        wish = _wish(endpoint, request.query, offline=_first(request.query, "offline_token"))
+        wish = _wish(endpoint, request.query, offline=first_of(request.query, "offline_token"))
         identity = await _find_caller(context, endpoint, request)
         request.actor = identity.name
         return _answer(await endpoint.server.issue(identity, wish, by=request.called_from))
@@ -74,8 +72,8 @@ async def post_token(context: Context, request: Request) -> Response:
     endpoint = _endpoint(context)
     try:
         form = await _form(request)
-        wish = _wish(endpoint, form, offline=str(_first(form, "access_type") == "offline"))
-        grant = _first(form, "grant_type")
+        wish = _wish(endpoint, form, offline=str(first_of(form, "access_type") == "offline"))
+        grant = first_of(form, "grant_type")
         if grant == "password":
             return await _by_password(context, endpoint, request, form, wish)
         if grant == "refresh_token":
@@ -101,7 +99,7 @@ async def post_device(context: Context, request: Request) -> Response:
     if devices is None:
         raise NotFoundError({"reason": "this registry has no OpenID Connect provider"})
     try:
-        name = _first(await _form(request), "provider")
+        name = first_of(await _form(request), "provider")
         begun = await devices.begin(name, context.origins.of(request))
     except IdentityError as error:
         return _refusal(_OAuthError("invalid_request", str(error)))
@@ -115,7 +113,7 @@ async def post_revoke(context: Context, request: Request) -> Response:
     """End a refresh token (RFC 7009); the answer is the same whether there was one."""
     endpoint = _endpoint(context)
     try:
-        token = _first(await _form(request), "token")
+        token = first_of(await _form(request), "token")
     except _OAuthError as error:
         return _refusal(error)
     request.address = context.origins.of(request).address
@@ -139,7 +137,7 @@ async def get_certificates(context: Context, request: Request) -> Response:  # n
 async def _by_password(
     context: Context, endpoint: TokenEndpoint, request: Request, form: Form, wish: Wish
 ) -> Response:
-    name, password = _first(form, "username"), _first(form, "password")
+    name, password = first_of(form, "username"), first_of(form, "password")
     if not name or not password or ":" in name:
         raise UnauthorizedError
     credential = base64.b64encode(f"{name}:{password}".encode()).decode("ascii")
@@ -152,7 +150,7 @@ async def _by_refresh_token(
     context: Context, endpoint: TokenEndpoint, request: Request, form: Form, wish: Wish
 ) -> Response:
     request.address = context.origins.of(request).address
-    token = _first(form, "refresh_token")
+    token = first_of(form, "refresh_token")
     identity, issued = await endpoint.server.refresh(token, wish, by=request.called_from)
     context.logins.succeeded(request, identity)
     request.actor = identity.name
@@ -163,13 +161,13 @@ async def _by_exchange(
     context: Context, endpoint: TokenEndpoint, request: Request, form: Form, wish: Wish
 ) -> Response:
     """RFC 8693, 2: the token of another issuer becomes one of ours."""
-    if _first(form, "subject_token_type") not in _SUBJECT_TYPES:
+    if first_of(form, "subject_token_type") not in _SUBJECT_TYPES:
         known = ", ".join(sorted(_SUBJECT_TYPES))
         raise _OAuthError("invalid_request", f"subject_token_type is none of {known}")
     if endpoint.exchange is None:
         raise _OAuthError("unsupported_grant_type", "tokens of other issuers are not accepted")
     request.address = context.origins.of(request).address
-    identity = await endpoint.exchange(_first(form, "subject_token"))
+    identity = await endpoint.exchange(first_of(form, "subject_token"))
     context.logins.succeeded(request, identity)
     request.actor = identity.name
     issued = await endpoint.server.issue(identity, wish, by=request.called_from)
@@ -185,7 +183,7 @@ async def _by_device(
     origin = context.origins.of(request)
     request.address = origin.address
     try:
-        identity = await endpoint.devices.finish(_first(form, "device_code"), origin)
+        identity = await endpoint.devices.finish(first_of(form, "device_code"), origin)
     except LoginUnfinishedError as error:
         if error.code in _REFUSED:
             context.logins.failed(request, "", error)
@@ -228,10 +226,10 @@ def _endpoint(context: Context) -> TokenEndpoint:
 
 def _wish(endpoint: TokenEndpoint, fields: Form, *, offline: str) -> Wish:
     services = endpoint.server.terms.services
-    service = _first(fields, "service") or services[0]
+    service = first_of(fields, "service") or services[0]
     if service not in services:
         raise _OAuthError("invalid_request", f"service is not {services[0]}")
-    client = _first(fields, "client_id")
+    client = first_of(fields, "client_id")
     if len(client) > _LONGEST_CLIENT or not client.isprintable():
         raise _OAuthError("invalid_request", "client_id is too long or holds what it may not")
     try:
@@ -242,23 +240,10 @@ def _wish(endpoint: TokenEndpoint, fields: Form, *, offline: str) -> Wish:
 
 
 async def _form(request: Request) -> Form:
-    kind = (request.header(b"content-type") or "").partition(";")[0].strip().lower()
-    if kind != "application/x-www-form-urlencoded":
-        raise _OAuthError("invalid_request", "expected application/x-www-form-urlencoded")
-    body = bytearray()
-    async for piece in request.body():
-        body += piece
-        if len(body) > LARGEST_FORM:
-            raise SizeInvalidError({"most": LARGEST_FORM})
     try:
-        return parse_qs(body.decode("utf-8"), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
-    except ValueError as error:
-        raise _OAuthError("invalid_request", "malformed form") from error
-
-
-def _first(fields: Form, name: str) -> str:
-    values: Sequence[str] = fields.get(name, ())
-    return values[0] if values else ""
+        return await read_form(request)
+    except RequestInvalidError as error:
+        raise _OAuthError("invalid_request", "expected a form, URL-encoded") from error
 
 
 def _answer(issued: Issued, more: dict[str, object] | None = None) -> Response:

@@ -1,17 +1,23 @@
 """Who may log in, for one process: the sources that are configured, in their order."""
 
+from __future__ import annotations
+
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from entrepot.app.accounts import open_argon2, open_users, roles_of
+from entrepot.app.openid import open_providers
 from entrepot.app.stores import now
 from entrepot.app.tokens import open_foreign, open_workloads
 from entrepot.config import Config
+from entrepot.core.errors import EntrepotError
 from entrepot.core.guarding import Rule
 from entrepot.db.accounts import find_user
+from entrepot.db.browser_sessions import note_seen
 from entrepot.db.credentials import find_holder, find_holder_by_id
 from entrepot.db.revision import find_revision
 from entrepot.identity import Authenticator
@@ -29,12 +35,19 @@ from entrepot.services.stores import Stores
 from entrepot.services.uses import Uses
 from entrepot.telemetry import Metrics
 
+if TYPE_CHECKING:
+    from entrepot.identity.openid import Provider
+
+_SEEN_EVERY: Final = 30.0
+"""Seconds after which it is written down when sessions were used."""
+
 
 class Authentication:
     """What tells who is calling, and what it needs in the background.
 
-    `authenticator` knows names, passwords, secrets and certificates; `directory` the accounts in
-    the index, None where nobody is in there.
+    `authenticator` knows names, passwords, secrets and certificates, `providers` are those of
+    OpenID Connect; `directory` knows the accounts in the index, None where nobody is in there;
+    `seen` gathers when sessions were last used.
     """
 
     def __init__(self, config: Config, stores: Stores, metrics: Metrics) -> None:
@@ -43,6 +56,8 @@ class Authentication:
         self._trail = stores.trail
         self._metrics = metrics
         self._uses = Uses(index)
+        self.seen = Uses(index, note_seen, every=_SEEN_EVERY, again_after=0.0)
+        self.providers: Sequence[Provider] = ()
         self._passwords: Passwords | None = None
         self.directory: Directory | None = None
         self.authenticator: Authenticator = open_foreign(config, metrics) or Anonymous()
@@ -51,9 +66,11 @@ class Authentication:
         if config.auth.type not in {"none", "silly", "token"}:
             self.directory = self._open_directory()
             self.authenticator = self._open(self.directory)
+            self.providers = open_providers(config, adopt=self.directory.adopt, metrics=metrics)
             self._tasks = [
                 asyncio.create_task(self.directory.run()),
                 asyncio.create_task(self._uses.run()),
+                asyncio.create_task(self.seen.run()),
             ]
 
     async def stop(self) -> None:
@@ -62,8 +79,9 @@ class Authentication:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-        if self._tasks:
-            await self._uses.write()
+        for uses in (self._uses, self.seen) if self._tasks else ():
+            with suppress(EntrepotError):  # the index says so itself; nothing else waits for this
+                await uses.write()
         if self._passwords is not None:
             self._passwords.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -9,41 +10,34 @@ from entrepot.config import Config, ConfigError, Problem
 from entrepot.config.schema_openid import OpenIdProvider
 from entrepot.identity.anonymous import Anonymous
 from entrepot.identity.rates import RateLimited, Rates
-from entrepot.services.stores import Stores
 from entrepot.telemetry import Metrics
 
 if TYPE_CHECKING:
-    from entrepot.identity.openid import Adopt
+    from entrepot.identity.openid import Adopt, Provider
+    from entrepot.services.browser_logins import BrowserLogins
     from entrepot.services.devices import Devices
+
+Clock = Callable[[], int]
+"""Gives microseconds since 1970."""
 
 _REFRESH: Final = 300.0
 """Seconds after which a provider is asked for its keys again."""
 
 _RATE: Final = 5.0
 _BURST: Final = 60.0
-"""Requests about logins by device that an address may send a second, and at once."""
+"""Requests about logins that an address may send a second, and at once."""
 
 
-def open_devices(
-    config: Config,
-    stores: Stores,
-    *,
-    secret: str,
-    adopt: Adopt,
-    shared: Path,
-    metrics: Metrics,
-) -> Devices | None:
-    """Return the logins by device, or None if there is no provider. Requests are counted in the
-    directory `shared`.
+def open_providers(config: Config, *, adopt: Adopt, metrics: Metrics) -> Sequence[Provider]:
+    """Return the providers.
 
     Raises:
         ConfigError: the file with a secret can't be read.
     """
     if not config.auth.oidc:
-        return None
+        return ()
     from entrepot.identity.openid import Provider, ProviderRules
     from entrepot.identity.remote_keys import discovered
-    from entrepot.services.devices import Devices
 
     providers = []
     for place, given in enumerate(config.auth.oidc):
@@ -63,9 +57,37 @@ def open_devices(
         )
         keys = discovered(given.issuer, every=_REFRESH, cafile=given.cafile)
         providers.append(Provider(rules, keys, adopt=adopt, metrics=metrics))
-    rates = Rates(shared / "devices.rates", rate=_RATE, burst=_BURST)
-    limit = RateLimited(Anonymous(), rates)
-    return Devices(providers, secret=secret.encode(), limit=limit, now=stores.now)
+    return providers
+
+
+def open_devices(
+    providers: Sequence[Provider], *, secret: str, now: Clock, shared: Path
+) -> Devices | None:
+    """Return the logins by device, or None if there is no provider. Requests are counted in the
+    directory `shared`.
+    """
+    if not providers:
+        return None
+    from entrepot.services.devices import Devices
+
+    return Devices(providers, secret=secret.encode(), limit=_limit(shared), now=now)
+
+
+def open_browser_logins(
+    providers: Sequence[Provider], *, secret: str, now: Clock, shared: Path
+) -> BrowserLogins | None:
+    """Return the logins in a browser, or None if there is no provider. Requests are counted with
+    those by device.
+    """
+    if not providers:
+        return None
+    from entrepot.services.browser_logins import BrowserLogins
+
+    return BrowserLogins(providers, secret=secret.encode(), limit=_limit(shared), now=now)
+
+
+def _limit(shared: Path) -> RateLimited:
+    return RateLimited(Anonymous(), Rates(shared / "logins.rates", rate=_RATE, burst=_BURST))
 
 
 def _secret(given: OpenIdProvider, place: int) -> str:

@@ -15,10 +15,11 @@ from entrepot.api.http import Headers, Request
 from entrepot.api.links import Links
 from entrepot.api.logins import Logins
 from entrepot.api.origins import Origins
-from entrepot.api.routes import Router
+from entrepot.api.routes import TABLE, Router
 from entrepot.app.accounts import administration, ensure_administrator
 from entrepot.app.audit import audit_chores, open_trail
 from entrepot.app.authentication import Authentication, limiter
+from entrepot.app.browsers import open_browser, page_routes
 from entrepot.app.preparing import upload_secret
 from entrepot.app.rights import access_rules
 from entrepot.app.stores import (
@@ -62,7 +63,7 @@ def build(config: Config, *, health: HealthBoard, metrics: Path) -> Application:
     """
     runtime = _Runtime(config, health, shared=metrics)
     return Application(
-        router=Router(prefix=config.http.path_prefix),
+        router=Router((*TABLE, *page_routes(config)), prefix=config.http.path_prefix),
         metrics=runtime.metrics,
         refused=_refused(config),
         headers=_headers(config),
@@ -102,7 +103,6 @@ class _Runtime:
         uploads = Uploads(stores, key=secret.encode())
         if not config.storage.maintenance.readonly.enabled:
             self._upkeep = asyncio.create_task(self._upkeep_of(stores, secret).run())
-        limits = config.http.limits
         links = Links(
             host=config.http.host,
             prefix=config.http.path_prefix,
@@ -128,14 +128,7 @@ class _Runtime:
             stores=stores,
             uploads=uploads,
             links=links,
-            limits=Limits(
-                manifest=limits.manifestsize,
-                headers=limits.headersize,
-                idle=limits.idletimeout,
-                requests=limits.concurrency,
-                catalog_page=config.catalog.maxentries,
-                tags_page=config.tags.maxtags,
-            ),
+            limits=_limits(config),
             rules=manifest_rules(config),
             accelerate=config.http.accelprefix if config.http.accel else None,
             health=self._health,
@@ -143,6 +136,14 @@ class _Runtime:
             logins=Logins(stores.trail),
             challenges=challenges_of(config, links),
             tokens=endpoint,
+            browser=open_browser(
+                config,
+                stores,
+                self._authentication,
+                secret=secret,
+                shared=self._shared,
+                limit=limit,
+            ),
         )
 
     async def stop(self) -> None:
@@ -260,6 +261,18 @@ class _Runtime:
             chores=audit_chores(self._config, stores.index, trail=stores.trail, secret=secret),
             beside=[open_runner(stores, metrics=self.metrics).run],
         )
+
+
+def _limits(config: Config) -> Limits:
+    limits = config.http.limits
+    return Limits(
+        manifest=limits.manifestsize,
+        headers=limits.headersize,
+        idle=limits.idletimeout,
+        requests=limits.concurrency,
+        catalog_page=config.catalog.maxentries,
+        tags_page=config.tags.maxtags,
+    )
 
 
 def _origins(config: Config) -> Origins:

@@ -5,7 +5,7 @@ Only what is configured is loaded: most registries need no cryptography.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
@@ -32,6 +32,7 @@ from entrepot.telemetry import Metrics
 
 if TYPE_CHECKING:
     from entrepot.identity.key_sources import KeySource
+    from entrepot.identity.openid import Provider
     from entrepot.identity.workloads import Issuer, Workloads
 
 _WORKLOAD_REFRESH: Final = 300.0
@@ -45,6 +46,7 @@ class Known(Protocol):
 
     authenticator: Authenticator
     workloads: Workloads | None
+    providers: Sequence[Provider]
 
     @property
     def directory(self) -> Directory | None:
@@ -167,9 +169,7 @@ def open_tokens(
     keys = SigningKeys(stores, secret=secret.encode(), schedule=schedule)
     server = TokenServer(stores, keys, terms, access=access, standing=holders)
     exchange = workloads.exchange if workloads is not None else None
-    devices = open_devices(
-        config, stores, secret=secret, adopt=standing.adopt, shared=shared, metrics=metrics
-    )
+    devices = open_devices(known.providers, secret=secret, now=stores.now, shared=shared)
     endpoint = TokenEndpoint(server, limit(logins), exchange, devices)
     bearer = Bearer(server.check, others=logins, metrics=metrics, standing=holders)
     return endpoint, bearer

@@ -12,6 +12,12 @@ def check_access(config: Config) -> Iterator[tuple[str, str]]:
     if config.access.enabled and config.auth.type in {"none", "silly"}:
         message = f"nobody is known with auth: {config.auth.type}; say in auth who may log in"
         yield "access.enabled", message
+    if config.auth.sessions.enabled and not config.has_pages:
+        message = (
+            "there is nothing behind a login in a browser: it needs access.enabled, and local, "
+            "htpasswd, ldap or oidc in auth"
+        )
+        yield "auth.sessions.enabled", message
     for number, mapping in enumerate(config.access.mappings):
         key = f"access.mappings[{number}]"
         if bool(mapping.user) == bool(mapping.group):

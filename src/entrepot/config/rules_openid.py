@@ -8,6 +8,7 @@ from entrepot.config.rules_tokens import is_http_url
 from entrepot.config.schema import Config
 from entrepot.config.schema_openid import OpenIdProvider
 
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]*")
 _PREFIX: Final = re.compile(r"([a-z0-9-]+:)?")
 
 
@@ -32,6 +33,8 @@ def _provider(provider: OpenIdProvider) -> Iterator[tuple[str, str]]:
     for key in ("name", "clientid", "username"):
         if not getattr(provider, key):
             yield key, "must not be empty"
+    if not _NAME.fullmatch(provider.name):
+        yield "name", "expected letters, digits and . _ -, for it is part of a URL"
     if provider.clientsecret and provider.clientsecretfile:
         yield "clientsecret", "clientsecretfile is given, too; remove one of them"
     if not _PREFIX.fullmatch(provider.prefix):

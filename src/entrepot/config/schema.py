@@ -13,7 +13,7 @@ from msgspec import Struct
 from entrepot.config.about import Duration, LogLevel, about
 from entrepot.config.schema_access import Access
 from entrepot.config.schema_audit import Audit
-from entrepot.config.schema_auth import AuthLimits, Certificate, Local, Secrets
+from entrepot.config.schema_auth import AuthLimits, Certificate, Local, Secrets, Sessions
 from entrepot.config.schema_foreign import (
     Compatibility,
     LogHook,
@@ -118,6 +118,7 @@ class Auth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         tuple[Workload, ...], about("Issuers whose tokens let jobs in without a secret.")
     ] = ()
     secrets: Annotated[Secrets, about("Secrets of robots and personal access tokens.")] = Secrets()
+    sessions: Annotated[Sessions, about("Logins in a browser.")] = Sessions()
     limits: Annotated[AuthLimits, about("Against guessing and too many requests.")] = AuthLimits()
 
     @property
@@ -329,6 +330,13 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.auth.type == "htpasswd" and htpasswd is not None:
             return bool(htpasswd.administrators is not None or htpasswd.groups)
         return self.auth.type not in {"none", "silly", "token"}
+
+    @property
+    def has_pages(self) -> bool:
+        """Whether people log in with a browser; see `auth.sessions.enabled`."""
+        auth = self.auth
+        somebody = auth.local or auth.htpasswd or auth.ldap or auth.oidc
+        return bool(self.access_enabled and somebody and auth.sessions.enabled is not False)
 
     def database_url(self) -> str:
         """The index's URL: as configured, else a SQLite file in the registry's own directory.

@@ -1,4 +1,5 @@
-"""What is ours in the `auth` section: local users, certificates, secrets, and guarding."""
+"""What is ours in the `auth` section: local users, certificates, secrets, sessions,
+and guarding."""
 
 from typing import Annotated, Literal
 
@@ -82,6 +83,24 @@ class Secrets(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     lifetime: Annotated[
         Duration, about("How long a new one may live at most; 0 is no limit.", minimum=0)
     ] = 0.0
+
+
+class Sessions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Logins in a browser, and the pages behind them."""
+
+    enabled: Annotated[
+        bool | None,
+        about(
+            "Serve `/auth/login` and `/account`. Without a value: yes where people have roles "
+            "(`access.enabled`) and log in by name and password or by OpenID Connect."
+        ),
+    ] = None
+    lifetime: Annotated[
+        Duration, about("How long a login lasts at most; 1m at least.", minimum=60)
+    ] = 43200.0
+    idle: Annotated[
+        Duration, about("How long it lasts without being used; 1m at least.", minimum=60)
+    ] = 7200.0
 
 
 class AuthLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

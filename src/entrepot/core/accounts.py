@@ -111,6 +111,22 @@ class Holder(Struct, frozen=True):
         return not self.disabled and (ends is None or now < ends)
 
 
+class BrowserSession(Struct, frozen=True):
+    """A session without what its browser knows it by. Times are microseconds since 1970."""
+
+    id: int
+    user: str
+    holder: str
+    """An `Identity` as JSON, as it was at the login."""
+    provider: str
+    """Who said that it is them; empty for a name and password."""
+    address: str
+    created_at: int
+    seen_at: int
+    """When it was last used, half a minute late."""
+    expires_at: int
+
+
 def check_user_name(name: str) -> str:
     """Return `name` if a person may be called so, or raise AccountError."""
     if not _USER.fullmatch(name):

@@ -50,7 +50,7 @@
     ├── RetentionInvalidError      (entrepot.core.retention_policy)
     ├── RoleInvalidError           (entrepot.core.roles)
     ├── SpanInvalidError           (entrepot.core.spans) a text is no length of time
-    ├── LoginUnfinishedError       (entrepot.identity.errors) a login by device is not done
+    ├── LoginUnfinishedError       (entrepot.identity.errors) a login at a provider is not done
     ├── NoSpaceError               there is no room left, for blobs or for the index
     ├── UnreachableError           a server that this one needs doesn't answer just now
     ├── DatabaseError              (entrepot.db) the index can't be used

@@ -20,7 +20,9 @@ _LIST = f"""
 """
 _GROUPS = """
     SELECT g.name FROM user_groups g JOIN users u ON u.id = g.user_id
-    WHERE u.name = :name ORDER BY g.name
+    WHERE u.name = :name
+    UNION SELECT c.name FROM claimed_groups c JOIN users u ON u.id = c.user_id
+    WHERE u.name = :name ORDER BY 1
 """
 _ADD = """
     INSERT INTO credentials

@@ -4,8 +4,9 @@ from entrepot.core.errors import EntrepotError
 
 
 class LoginUnfinishedError(EntrepotError):
-    """A login by device ends, or goes on, otherwise than with an identity. `code` is one of
-    RFC 8628, 3.5: `authorization_pending`, `slow_down`, `access_denied`, `expired_token`.
+    """A login at a provider ends, or goes on, otherwise than with an identity. `code` is one of
+    RFC 8628, 3.5: `authorization_pending`, `slow_down`, `access_denied`, `expired_token`. In a
+    browser it is one of the last two.
     """
 
     def __init__(self, code: str) -> None:

@@ -1,4 +1,5 @@
-"""`auth.oidc`: people who log in at an OpenID Connect provider, with the device flow (RFC 8628).
+"""`auth.oidc`: people who log in at an OpenID Connect provider: with the device flow (RFC 8628), or
+in a browser, with an authorization code and PKCE (RFC 7636).
 
 What makes an ID token good (OpenID Connect Core 1.0, 3.1.3.7):
 
@@ -7,13 +8,14 @@ What makes an ID token good (OpenID Connect Core 1.0, 3.1.3.7):
 3. It is the issuer's, for this client and no other, and its time is now.
 4. What it doesn't say is asked of the provider's userinfo, which must be about the same subject
    (5.3.2).
+5. It has the nonce of the browser's login, if it comes from one (3.1.3.7, 11).
 """
 
 import base64
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import quote_plus, urlsplit
+from urllib.parse import quote_plus, urlencode, urlsplit
 
 import msgspec
 import structlog
@@ -81,9 +83,11 @@ class Begun(Struct, frozen=True):
 class _Endpoints(Struct, frozen=True):
     issuer: str
     token_endpoint: str
+    authorization_endpoint: str = ""
     device_authorization_endpoint: str = ""
     userinfo_endpoint: str = ""
     token_endpoint_auth_methods_supported: tuple[str, ...] = ("client_secret_basic",)
+    authorization_response_iss_parameter_supported: bool = False
 
 
 class _Answer(Struct, frozen=True):
@@ -151,21 +155,90 @@ class Provider:
             if code in _UNFINISHED:
                 raise LoginUnfinishedError(code)
             raise self._failed(f"answers {status} {code} to a login by device")
+        return await self._admit(found, content)
+
+    async def page(self, *, redirect_uri: str, state: str, nonce: str, challenge: str) -> str:
+        """Return the address to which a browser is sent to log in (OpenID Connect Core 1.0,
+        3.1.2.1; RFC 7636, 4.3); `challenge` is the hash of the verifier.
+
+        Raises:
+            UnreachableError: the provider is away, or can't do that.
+        """
+        found = await self._endpoints()
+        page = urlsplit(found.authorization_endpoint)
+        if page.scheme not in {"http", "https"} or not _is_plain(found.authorization_endpoint):
+            raise self._failed("names no page for a login in a browser")
+        asked = {
+            "response_type": "code",
+            "client_id": self._rules.clientid,
+            "redirect_uri": redirect_uri,
+            "scope": " ".join(("openid", *self._rules.scopes)),
+            "state": state,
+            "nonce": nonce,
+            "code_challenge": challenge,
+            "code_challenge_method": "S256",
+        }
+        query = "&".join(filter(None, (page.query, urlencode(asked))))
+        return page._replace(query=query, fragment="").geturl()
+
+    async def check_issuer(self, issuer: str) -> None:
+        """Make sure that an answer is this provider's, by what it says of itself (RFC 9207, 2.4).
+
+        Raises:
+            LoginUnfinishedError: it is another one's, or doesn't say so though it must.
+            UnreachableError: the provider is away.
+        """
+        found = await self._endpoints()
+        silent = not issuer and not found.authorization_response_iss_parameter_supported
+        if not silent and issuer != self._rules.issuer:
+            self._refused("the answer to a login is another issuer's")
+            raise LoginUnfinishedError("access_denied")
+
+    async def redeem(self, code: str, *, redirect_uri: str, verifier: str, nonce: str) -> Identity:
+        """Return who got an authorization code (RFC 6749, 4.1.3).
+
+        Raises:
+            LoginUnfinishedError: the code is no good, or whoever it is may not get in.
+            UnreachableError: the provider is away.
+        """
+        found = await self._endpoints()
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": redirect_uri,
+            "code_verifier": verifier,
+        }
+        status, content = await self._post(found, found.token_endpoint, form)
+        if status != 200 and _error(content) == "invalid_grant":
+            self._refused("the provider doesn't take the code")
+            raise LoginUnfinishedError("expired_token")
+        if status != 200:
+            raise self._failed(f"answers {status} {_error(content)} to a login in a browser")
+        return await self._admit(found, content, nonce=nonce)
+
+    async def _admit(
+        self, found: _Endpoints, content: bytes, *, nonce: str | None = None
+    ) -> Identity:
         try:
             answer = msgspec.json.decode(content, type=_Answer)
         except msgspec.DecodeError as error:
             raise self._failed("gives no ID token") from error
         try:
-            identity = await self._identity(found, answer)
+            identity = await self._identity(found, answer, nonce)
         except TokenRefusedError as refusal:
-            _log.info("login by OpenID Connect refused", provider=self.name, reason=str(refusal))
-            self._count(METHOD, "refused")
+            self._refused(str(refusal))
             raise LoginUnfinishedError("access_denied") from refusal
         self._count(METHOD, "verified")
         return identity
 
-    async def _identity(self, found: _Endpoints, answer: _Answer) -> Identity:
+    def _refused(self, reason: str) -> None:
+        _log.info("login by OpenID Connect refused", provider=self.name, reason=reason)
+        self._count(METHOD, "refused")
+
+    async def _identity(self, found: _Endpoints, answer: _Answer, nonce: str | None) -> Identity:
         said = await self._verified(answer.id_token)
+        if nonce is not None and said.get("nonce") != nonce:
+            raise TokenRefusedError("the token is for another login")
         wanted = {self._rules.username, self._rules.groups, "email" if self._rules.domains else ""}
         missing = [name for name in wanted if name and find_claim(said, name) is None]
         if missing and found.userinfo_endpoint and answer.access_token:
@@ -260,6 +333,7 @@ class Provider:
             raise self._failed("has the discovery document of another issuer")
         own = (
             found.token_endpoint,
+            found.authorization_endpoint,
             found.device_authorization_endpoint,
             found.userinfo_endpoint,
         )
@@ -287,6 +361,11 @@ class Provider:
 
     def _failed(self, what: str) -> UnreachableError:
         return UnreachableError(f"{self._rules.issuer} {what}")
+
+
+def _is_plain(url: str) -> bool:
+    """Tell whether a URL can be sent in a header."""
+    return url.isascii() and url.isprintable() and " " not in url
 
 
 def _error(content: bytes) -> str:

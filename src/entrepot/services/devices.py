@@ -65,7 +65,7 @@ class Devices:
         try:
             begun = await provider.begin()
         except (UnreachableError, IdentityError) as error:
-            raise _away(provider, error) from error
+            raise away(provider, error) from error
         until = self._now() + int(begun.expires_in * _SECOND)
         state = msgspec.json.encode(_State(provider.name, begun.device_code, until))
         nonce = secrets.token_bytes(NONCE_BYTES)
@@ -97,9 +97,10 @@ class Devices:
         try:
             return await provider.finish(state.device_code)
         except (UnreachableError, IdentityError) as error:
-            raise _away(provider, error) from error
+            raise away(provider, error) from error
 
 
-def _away(provider: Provider, error: Exception) -> UnavailableError:
+def away(provider: Provider, error: Exception) -> UnavailableError:
+    """Return what a client is told when a provider is away; the log names it."""
     _log.error("an OpenID Connect provider is away", provider=provider.name, error=error)
     return UnavailableError({"reason": "the provider that knows who you are is away"})

@@ -21,14 +21,14 @@ _SECRET_KEY = re.compile(
     re.IGNORECASE,
 )
 _SECRET_PARAMETER = re.compile(
-    r"(?:_state|token|signature|password|secret|credential|sig)$", re.IGNORECASE
+    r"(?:^code|^state|_state|token|signature|password|secret|credential|sig)$", re.IGNORECASE
 )
 _SECRET_TEXT: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b(basic|bearer)\s+[A-Za-z0-9+/=._~-]{8,}", re.IGNORECASE), rf"\1 {MASK}"),
     (re.compile(r"://[^/\s@?#\"']+@"), f"://{MASK}@"),
     (
         re.compile(
-            r"([?&;](?:_state|[\w.-]*(?:token|signature|password|secret|credential|sig))=)"
+            r"([?&;](?:code|_?state|[\w.-]*(?:token|signature|password|secret|credential|sig))=)"
             r"[^&\s#\"']+",
             re.IGNORECASE,
         ),

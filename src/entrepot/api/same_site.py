@@ -1,0 +1,30 @@
+"""Requests that another site makes a browser send, with the cookies that the browser has for this
+one (CSRF).
+"""
+
+from typing import Final
+
+from entrepot.api.http import Request
+from entrepot.api.links import Links
+from entrepot.core.errors import DeniedError
+
+READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def check_same_site(request: Request, links: Links) -> None:
+    """Make sure that a request that may change something was sent by a page of this registry, as
+    browsers say by `Sec-Fetch-Site`, or, older ones and those without TLS, by `Origin`.
+
+    Raises:
+        DeniedError: it comes from elsewhere, or doesn't say from where.
+    """
+    if request.method in READING:
+        return
+    site = request.header(b"sec-fetch-site")
+    if site is not None:
+        good = site == "same-origin"
+    else:
+        origin = request.header(b"origin") or ""
+        good = bool(origin) and origin.lower() == links.origin(request).lower()
+    if not good:
+        raise DeniedError({"reason": "the request comes from another site, or doesn't say whence"})

@@ -1,0 +1,1 @@
+"""The browser surface: pages that are made on the server, and need neither scripts nor others."""
