@@ -7,6 +7,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from entrepot.api.asgi import Application
@@ -45,15 +46,19 @@ from entrepot.services.access import Access as Rights
 from entrepot.services.audit import Trail
 from entrepot.services.imports import find_past, take_part
 from entrepot.services.layout import Layout
-from entrepot.services.maintenance import Upkeep
+from entrepot.services.maintenance import Chore, Upkeep
 from entrepot.services.push import ManifestRules
 from entrepot.services.stores import Stores
+from entrepot.services.tag_history import forget_old_history
 from entrepot.services.uploads import Uploads
 from entrepot.storage.filesystem import FilesystemStore
 from entrepot.storage.memory import MemoryStore
 from entrepot.storage.object_store import ObjectStore
 from entrepot.storage.objects import ObjectDriver
 from entrepot.telemetry import Access, AccessLog, Metrics
+
+_FORGET_EVERY = 600.0
+"""Seconds after which some of the history of tags that is too old is deleted."""
 
 
 def build(config: Config, *, health: HealthBoard, metrics: Path) -> Application:
@@ -258,7 +263,10 @@ class _Runtime:
             purge_age=purging.age,
             purge_dry_run=purging.dryrun,
             metrics=self.metrics,
-            chores=audit_chores(self._config, stores.index, trail=stores.trail, secret=secret),
+            chores=[
+                *audit_chores(self._config, stores.index, trail=stores.trail, secret=secret),
+                Chore(_FORGET_EVERY, partial(forget_old_history, stores)),
+            ],
             beside=[open_runner(stores, metrics=self.metrics).run],
         )
 

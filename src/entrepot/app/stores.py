@@ -222,8 +222,10 @@ def tree_of(config: Config, client: ObjectDriver | None, threads: ThreadPoolExec
 def keeping_of(config: Config) -> Keeping:
     """Return how long content that nothing needs any more is kept."""
     collection, trash = config.lifecycle.collection, config.lifecycle.trash
+    history = config.lifecycle.history.keep
     return Keeping(
         grace=round(collection.grace * 1_000_000),
         trash=round(trash.window * 1_000_000),
+        history=round(max(history, trash.window) * 1_000_000) if history else 0,
         untagged=collection.untagged,
     )

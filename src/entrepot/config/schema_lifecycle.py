@@ -37,8 +37,22 @@ class Trash(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 604_800.0
 
 
+class History(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is known of where tags pointed."""
+
+    keep: Annotated[
+        Duration,
+        about(
+            "How long moves and deletions of tags are remembered; 0 is for ever, and no time is "
+            "shorter than `lifecycle.trash.window`.",
+            minimum=0,
+        ),
+    ] = 31_536_000.0
+
+
 class Lifecycle(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Content over its life."""
 
     collection: Annotated[Collection, about("Removing what nothing needs.")] = Collection()
     trash: Annotated[Trash, about("Undoing deletions.")] = Trash()
+    history: Annotated[History, about("Where tags pointed.")] = History()

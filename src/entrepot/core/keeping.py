@@ -17,6 +17,9 @@ class Keeping(Struct, frozen=True):
     trash: int = 7 * _DAY
     """For which a deleted tag or manifest can be restored."""
 
+    history: int = 365 * _DAY
+    """For which it is remembered where a tag pointed; 0 is for ever."""
+
     untagged: bool = True
     """Whether manifests go that have no tag, no index and no subject any more."""
 

@@ -1,5 +1,10 @@
-"""Undoing deletions and moves of tags: what can be wrong with that."""
+"""Undoing deletions and moves of tags: where a tag pointed, and what can be wrong with that."""
 
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from entrepot.core.digest import Digest
 from entrepot.core.errors import EntrepotError
 
 
@@ -13,3 +18,41 @@ class UndoConflictError(UndoError):
 
 class UndoUnknownError(UndoError):
     """There is no such thing in the trash or the history."""
+
+
+class Move(Struct, frozen=True):
+    """A tag moved: from a manifest, or nowhere, to another one, or nowhere."""
+
+    id: int
+    tag: str
+    digest: Digest | None
+    previous: Digest | None
+    changed_at: int
+    changed_by: str | None
+
+
+def find_target(moves: Sequence[Move], *, steps: int) -> Digest:
+    """Return where a tag pointed before its last `steps` moves, which come last first.
+
+    Raises:
+        UndoError: that is not remembered, or it pointed nowhere.
+    """
+    if len(moves) < steps:
+        raise UndoError(f"only {len(moves)} moves of the tag are remembered")
+    target = moves[steps - 1].previous
+    if target is None:
+        raise UndoError("there was no such tag then")
+    return target
+
+
+def find_between(before: Move | None, after: Move | None) -> Digest:
+    """Return where a tag pointed between two moves, of which one may not be known.
+
+    Raises:
+        UndoError: nowhere, or that is not remembered.
+    """
+    if before is not None and before.digest is not None:
+        return before.digest
+    if before is None and after is not None and after.previous is not None:
+        return after.previous
+    raise UndoError("there was no such tag then, as far as is remembered")

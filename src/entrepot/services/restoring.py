@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 import msgspec
 
 from entrepot.core.audit import Actor, event
-from entrepot.core.manifest import Manifest, parse
+from entrepot.core.digest import Digest
+from entrepot.core.manifest import Manifest, is_companion_tag, parse
 from entrepot.core.undo import UndoConflictError, UndoError
 from entrepot.db import Transaction
 from entrepot.db.manifests import NewManifest, add_manifest, find_manifest_id
@@ -37,6 +38,8 @@ class Restoring:
     by: Actor
     now: int
     force: bool = False
+    tagged: bool = True
+    """Whether manifests come back with their tags; those that are made of digests always do."""
     manifests: int = 0
     tags: int = 0
     left: list[str] = field(default_factory=list)
@@ -75,6 +78,8 @@ class Restoring:
         belonging = await list_thrown_with(self.transaction, row)
         await take_out(self.transaction, row.id)
         for each in belonging:
+            if each.tag and not (self.tagged or is_companion_tag(each.tag)):
+                continue
             if await self._is_elsewhere(each):
                 self.left.append(f"{each.repository}:{each.tag}")
             else:
@@ -99,7 +104,7 @@ class Restoring:
                 "--force moves it back"
             )
         await take_out(self.transaction, row.id)
-        manifest = await self.find_or_restore(row)
+        manifest = await self.find_or_restore(row.repository_id, row.repository, row.digest)
         if current is not None:
             if current[1] == row.digest:
                 return
@@ -132,14 +137,18 @@ class Restoring:
         )
         self.notes.add(told)
 
-    async def find_or_restore(self, row: Trashed) -> int:
-        """Return the id of the manifest that a tag in the trash points at."""
-        found = await find_manifest_id(self.transaction, row.repository_id, row.digest)
+    async def find_or_restore(self, repository: int, name: str, digest: Digest) -> int:
+        """Return the id of a manifest that is there, or in the trash.
+
+        Raises:
+            UndoError: it is neither.
+        """
+        found = await find_manifest_id(self.transaction, repository, digest)
         if found is not None:
             return found
-        thrown = await find_trashed_manifest(self.transaction, row.repository_id, row.digest)
+        thrown = await find_trashed_manifest(self.transaction, repository, digest)
         if thrown is None:
-            raise UndoError(f"{row.repository}@{row.digest} is gone for good: push it again")
+            raise UndoError(f"{name}@{digest} is gone for good: push it again")
         return await self.restore_manifest(thrown)
 
     async def _put_back(self, row: Trashed) -> int:
