@@ -17,7 +17,6 @@ from entrepot.core.retention import (
     Untagged,
     decide,
     decide_untagged,
-    is_companion,
 )
 from entrepot.core.retention_policy import PolicyDocument, parse_policy, read_document
 from entrepot.core.versions import is_prerelease, parse_version
@@ -170,10 +169,6 @@ def test_what_no_rule_touches() -> None:
 def test_signatures_are_no_images_that_are_counted() -> None:
     tags = [tagged("app", 2), *(tagged(f"sha256-{n:064x}.sig", 1) for n in range(3))]
     assert going([{"keep": [{"newest": 1}]}], tags) == set()
-    for tag in (f"sha256-{'0' * 64}", f"sha512-{'0' * 128}.att", f"sha512-{'0' * 64}"):
-        assert is_companion(tag), tag
-    for tag in (f"sha256-{'0' * 63}", f"md5-{'0' * 64}", f"sha256-{'0' * 64}-x", "sha256"):
-        assert not is_companion(tag), tag
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,12 @@ import pytest
 from entrepot.core.audit import Actor
 from entrepot.core.digest import Digest
 from entrepot.core.manifest import fallback_tag
-from entrepot.core.names import RepositoryName, parse_reference
+from entrepot.core.names import RepositoryName, Tag, parse_reference
 from entrepot.core.work import Document
 from entrepot.db.audit import search_audit_events
 from entrepot.db.errors import DatabaseError
 from entrepot.services import delete, pull
+from entrepot.services.protection import place_hold, protect_tags
 from entrepot.services.retaining import Retainer
 from entrepot.services.work import Task
 from tests.retention.conftest import DAY, Scene, ended
@@ -312,6 +313,32 @@ async def test_signatures_of_an_image_stay_with_it(scene: Scene) -> None:
     await scene.keep("/", {"keep": [{"newest": 4}]})
     await scene.run()
     assert await scene.tags("app") == sorted(["v1", "v2", "v3", "v4", signature])
+
+
+async def test_what_is_protected_or_on_hold_stays(scene: Scene) -> None:
+    """What became so after the plan as well, and what belongs to it; the rest goes."""
+    await scene.push("app", "v1", "v2", "v3", "v4", "v5", "v6", "new")
+    await protect_tags(scene.stores, "/", repositories="**", tags="v1", exception=False, by="test")
+    app = RepositoryName("app")
+    await place_hold(scene.stores, app, Tag("v2"), reason="audit", owner="law", by="test")
+    subject = await pull.resolve(scene.stores, app, Tag("v2"), accept=None, pulls=0)
+    held = images.Content(subject.media_type, subject.payload)
+    await scene.site.push("app", "a-report", images.artifact("report", subject=held))
+    scene.clock.now += DAY
+    await scene.keep("/", {"keep": [{"tags": "new"}]})
+    plan = (await scene.plans())["app"]
+    assert [fate.tag for fate in plan.going] == ["v3", "v4", "v5", "v6"]
+    reasons = {fate.tag: fate.reason for fate in plan.fates if not fate.goes}
+    assert reasons["v1"] == "rule 1 protects tags v1 in the root namespace"
+    assert reasons["v2"].startswith("hold 1 of law keeps app@sha256:")
+    assert reasons["a-report"] == reasons["v2"]
+    await place_hold(scene.stores, app, Tag("v3"), reason="late", owner="law", by="test")
+    retainer = Retainer(scene.stores, tell_time=_never)
+    assert await retainer._delete_tags(app, plan.id, plan.going, "operation") == 3
+    assert await scene.tags("app") == ["a-report", "new", "v1", "v2", "v3"]
+    await place_hold(scene.stores, app, None, reason="all", owner="law", by="test")
+    await scene.keep("/", {"keep": []}, allow_empty=True)
+    assert await scene.going() == {}
 
 
 async def test_many_tags_of_one_repository(scene: Scene) -> None:

@@ -1,7 +1,7 @@
 """What retention keeps of a repository, and why. Pure: a policy and facts in, fates out.
 
 1. What a hold, a protection or an exception names stays, and so does what belongs to a manifest
-   (`is_companion`): that goes with its subject, and is never counted.
+   (`is_companion_tag`): that goes with its subject, and is never counted.
 2. An image that says how long it lives, where a rule with `expires` is about its tag, stays that
    long from its push, and goes then.
 3. A tag that some `keep` of some rule keeps, stays.
@@ -11,13 +11,13 @@
 So one more `keep` or exception never lets more go. Times are microseconds since 1970-01-01 UTC.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
 from entrepot.core.digest import Digest
+from entrepot.core.manifest import is_companion_tag
 from entrepot.core.patterns import Pattern, TagPattern
 from entrepot.core.retention_policy import Except, Keep, Policy, Rule
 from entrepot.core.spans import SpanInvalidError, parse_span
@@ -28,8 +28,6 @@ RETENTION: Final = "retention"
 
 EXPIRES: Final = ("org.entrepot.expires-after", "quay.expires-after")
 """Annotations or labels by which an image says how long it lives."""
-
-_COMPANION: Final = re.compile(r"(?:sha256-[0-9a-f]{64}|sha512-[0-9a-f]{64,128})(?:\.[a-z]+)?")
 
 
 class RetentionRun(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -83,14 +81,6 @@ class Fate(Struct, frozen=True):
     reason: str
 
 
-def is_companion(tag: str) -> bool:
-    """Tell whether a tag belongs to another manifest: a list of referrers, a signature of cosign.
-
-    It is made of that manifest's digest.
-    """
-    return _COMPANION.fullmatch(tag) is not None
-
-
 def rules_for(policy: Policy, repository: str) -> list[Rule]:
     """Return the rules about a repository, whose name is relative to the policy's namespace."""
     return [rule for rule in policy.rules if _match(rule.repositories, repository)]
@@ -98,7 +88,7 @@ def rules_for(policy: Policy, repository: str) -> list[Rule]:
 
 def is_about(rule: Rule, tag: str) -> bool:
     """Tell whether a rule may decide about a tag of a repository that it is for."""
-    return _match(rule.tags, tag) and not is_companion(tag)
+    return _match(rule.tags, tag) and not is_companion_tag(tag)
 
 
 def decide(policy: Policy, repository: str, tags: Sequence[Tagged], *, now: int) -> list[Fate]:
@@ -162,7 +152,7 @@ def _fixed(tagged: Tagged, exceptions: Iterable[Except]) -> Fate | None:
     """Return the fate of a tag about which no rule decides."""
     if tagged.fixed:
         return _stays(tagged, "", tagged.fixed)
-    if is_companion(tagged.tag):
+    if is_companion_tag(tagged.tag):
         return _stays(tagged, "", "goes with what it belongs to")
     for entry in exceptions:
         marked = entry.labels.are_in(tagged.labels) and entry.annotations.are_in(tagged.annotations)

@@ -34,7 +34,7 @@ _TAGS = """
     SELECT tags.name, manifests.digest, tags.updated_at,
         (SELECT MAX(pulled_at) FROM pull_statistics
          WHERE manifest_id = tags.manifest_id AND tag IN ('', tags.name)),
-        manifests.annotations, tags.manifest_id
+        manifests.annotations, tags.manifest_id, manifests.subject
     FROM tags JOIN manifests ON manifests.id = tags.manifest_id
     WHERE tags.repository_id = :repository AND tags.name > :last
     ORDER BY tags.name LIMIT :limit
@@ -103,6 +103,14 @@ class StoredPolicy(NamedTuple):
     updated_by: str
 
 
+class FoundTag(NamedTuple):
+    """A tag, and the manifest that it points at: the id of its row, and its subject."""
+
+    tagged: Tagged
+    manifest: int
+    subject: Digest | None
+
+
 class FoundRepository(NamedTuple):
     """A repository."""
 
@@ -146,11 +154,9 @@ async def list_repositories_in(
     return [FoundRepository(row[0], RepositoryName(row[1])) for row in rows]
 
 
-async def list_tagged(reader: Reader, repository: int) -> list[tuple[Tagged, int]]:
-    """Return the tags of a repository with what is known of them, without labels, and the ids of
-    the manifests that they point at.
-    """
-    return [(_tagged(row), row[5]) async for row in _paged(reader, _TAGS, repository, first="")]
+async def list_tagged(reader: Reader, repository: int) -> list[FoundTag]:
+    """Return the tags of a repository with what is known of them, without labels."""
+    return [_tagged(row) async for row in _paged(reader, _TAGS, repository, first="")]
 
 
 async def list_untagged(reader: Reader, repository: int) -> list[Untagged]:
@@ -199,14 +205,15 @@ async def _paged(
         values["last"] = rows[-1][0]
 
 
-def _tagged(row: Row) -> Tagged:
-    return Tagged(
+def _tagged(row: Row) -> FoundTag:
+    tagged = Tagged(
         tag=row[0],
         digest=Digest.unpack(row[1]),
         pushed_at=row[2],
         pulled_at=row[3],
         annotations=_strings(row[4]),
     )
+    return FoundTag(tagged, row[5], None if row[6] is None else Digest.unpack(row[6]))
 
 
 def _strings(encoded: bytes | None) -> dict[str, str]:

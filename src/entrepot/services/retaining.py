@@ -18,7 +18,7 @@ import structlog
 
 from entrepot.core.audit import Actor, Event, event
 from entrepot.core.decision import parse_namespace
-from entrepot.core.errors import ManifestUnknownError, UnsupportedError
+from entrepot.core.errors import DeniedError, ManifestUnknownError, UnsupportedError
 from entrepot.core.names import RepositoryName, Tag
 from entrepot.core.retention import Fate, RetentionRun, why_stopped
 from entrepot.core.work import Document
@@ -29,6 +29,7 @@ from entrepot.db.tags import find_tag
 from entrepot.db.trash import Removal
 from entrepot.services.audit import Notes
 from entrepot.services.delete import delete_reference, new_operation, remove
+from entrepot.services.protection import check_may_go
 from entrepot.services.retention import KnownPolicy, Plan, Planner, parse_policies
 from entrepot.services.stores import Stores
 from entrepot.services.work import Task
@@ -211,16 +212,28 @@ class Retainer:
         now = stores.now()
         removal = Removal(repository, operation, BY, now, now + stores.keeping.trash)
 
+        async def may_go(transaction: Transaction, some: Sequence[Fate]) -> bool:
+            tags, digests = [Tag(fate.tag) for fate in some], [fate.digest for fate in some]
+            try:
+                await check_may_go(
+                    transaction, name, repository, tags=tags, manifests=digests, now=now
+                )
+            except DeniedError:
+                return False
+            return True
+
         async def work(transaction: Transaction, notes: Notes) -> int:
-            found: list[Tag] = []
+            found = []
             for fate in fates:
-                tag = Tag(fate.tag)
-                known = await find_tag(transaction, repository, tag)
-                if known is None or known[1] != fate.digest:
-                    continue
-                found.append(tag)
+                known = await find_tag(transaction, repository, Tag(fate.tag))
+                if known is not None and known[1] == fate.digest:
+                    found.append(fate)
+            if not await may_go(transaction, found):
+                found = [fate for fate in found if await may_go(transaction, [fate])]
+            for fate in found:
                 notes.add(_told(name, fate, operation))
-            await remove(stores, transaction, removal, Closure([], found))
+            tags = [Tag(fate.tag) for fate in found]
+            await remove(stores, transaction, removal, Closure([], tags))
             return len(found)
 
         return await stores.trail.write_lazily(work, by=ACTOR)
@@ -229,7 +242,7 @@ class Retainer:
         """Delete a manifest unless something needs it by now; return whether that was done."""
         try:
             await delete_reference(self._stores, name, fate.digest, by=ACTOR)
-        except (ManifestUnknownError, UnsupportedError):
+        except (DeniedError, ManifestUnknownError, UnsupportedError):
             return False
         return True
 

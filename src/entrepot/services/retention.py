@@ -12,21 +12,25 @@ import msgspec
 
 from entrepot.core.audit import Actor, event
 from entrepot.core.decision import describe_namespace, parse_namespace, prefixes, relative_name
+from entrepot.core.digest import Digest
 from entrepot.core.errors import EntrepotError
 from entrepot.core.freeing import freed_blobs
-from entrepot.core.names import RepositoryName
+from entrepot.core.manifest import is_companion_tag
+from entrepot.core.names import RepositoryName, Tag
+from entrepot.core.protections import find_holding, find_protecting
 from entrepot.core.retention import (
     Fate,
     Tagged,
     decide,
     decide_untagged,
-    is_companion,
     rules_for,
     wants_labels,
     why_stopped,
 )
 from entrepot.core.retention_policy import Policy, PolicyDocument, parse_policy
 from entrepot.db.engine import Database, Reader, Transaction
+from entrepot.db.holds import list_live_holds
+from entrepot.db.protections import list_protections_on
 from entrepot.db.retention import (
     FoundRepository,
     StoredPolicy,
@@ -49,6 +53,9 @@ _PAGE: Final = 100
 
 _MANY: Final = 1000
 """Tags about which another thread decides, so that others are answered meanwhile."""
+
+
+Guard = Callable[[str, Digest, Digest | None], str]
 
 
 class RetentionUnknownError(EntrepotError):
@@ -177,7 +184,7 @@ class Plan:
     @property
     def tags(self) -> int:
         """How many tags it has, without those that belong to a manifest."""
-        return sum(not is_companion(tagged.tag) for tagged in self.tagged)
+        return sum(not is_companion_tag(tagged.tag) for tagged in self.tagged)
 
     @property
     def going(self) -> Sequence[Fate]:
@@ -232,7 +239,15 @@ class Planner:
             return None
         index = self._stores.index
         rows = await list_tagged(index, repository.id)
-        tagged = [each for each, _ in rows]
+        guard = await self._guard(repository)
+        tagged = [row.tagged for row in rows]
+        if guard is not None:
+            tagged = [
+                msgspec.structs.replace(
+                    row.tagged, fixed=guard(row.tagged.tag, row.tagged.digest, row.subject)
+                )
+                for row in rows
+            ]
         if policy.reads_labels:
             tagged = [
                 await self._with_labels(repository, policy, relative, each) for each in tagged
@@ -243,8 +258,13 @@ class Planner:
             fates = await asyncio.to_thread(decide, policy, relative, tagged, now=self._now)
         if any(rule.untagged is not None for rule in rules):
             untagged = await list_untagged(index, repository.id)
+            if guard is not None:
+                untagged = [
+                    msgspec.structs.replace(each, fixed=guard("", each.digest, None))
+                    for each in untagged
+                ]
             fates += decide_untagged(policy, relative, untagged, now=self._now)
-        manifests = {each.tag: manifest for each, manifest in rows}
+        manifests = {row.tagged.tag: row.manifest for row in rows}
         return Plan(
             id=repository.id,
             name=repository.name,
@@ -255,6 +275,26 @@ class Planner:
             brake=policy.brake if self._brake is None else self._brake,
             stopped=self._why_stopped(policy, fates),
         )
+
+    async def _guard(self, repository: FoundRepository) -> Guard | None:
+        """Return what says why a tag, or a manifest without one, can't be deleted, or is empty;
+        None if nothing of the repository is protected or on hold.
+        """
+        index = self._stores.index
+        holds = await list_live_holds(index, repository.id, now=self._stores.now())
+        rules = await list_protections_on(index, repository.name)
+        if not holds and not rules:
+            return None
+
+        def guard(tag: str, digest: Digest, subject: Digest | None) -> str:
+            digests = [digest] if subject is None else [digest, subject]
+            hold = find_holding(holds, digests=digests, tags=[Tag(tag)])
+            if hold is not None:
+                return str(hold)
+            rule = find_protecting(rules, repository.name, tag) if tag else None
+            return "" if rule is None else str(rule)
+
+        return guard
 
     async def _with_labels(
         self, repository: FoundRepository, policy: Policy, relative: str, tagged: Tagged
@@ -272,7 +312,7 @@ class Planner:
             return 0
         index = self._stores.index
         graph = await read_graph(index, repository)
-        companions = {tag: number for tag, number in manifests.items() if is_companion(tag)}
+        companions = {tag: number for tag, number in manifests.items() if is_companion_tag(tag)}
         ids = {digest: number for number, digest in graph.digests.items()}
         going: set[int] = set()
         staying: set[int] = set()
@@ -286,7 +326,7 @@ class Planner:
 
     def _why_stopped(self, policy: Policy, fates: Sequence[Fate]) -> str | None:
         """Return why nothing of a repository may be deleted."""
-        counted = [fate for fate in fates if fate.tag and not is_companion(fate.tag)]
+        counted = [fate for fate in fates if fate.tag and not is_companion_tag(fate.tag)]
         going = sum(fate.goes for fate in counted)
         if going and going == len(counted) and not (self._allow_empty or policy.allow_empty):
             return f"all {going} tags would go, which must be allowed (allow_empty)"
