@@ -289,20 +289,19 @@ def test_every_metric_is_documented(directory: Path) -> None:
     assert named == rendered
 
 
-RUNNER = """
-import sys
-from pathlib import Path
-from entrepot.telemetry import Metrics
-Metrics(Path(sys.argv[1])).run_ended("scrub", sys.argv[2], int(sys.argv[3]))
-"""
-
-
 def test_of_times_the_latest_counts_whoever_knew_it(directory: Path) -> None:
     """Also that of a process that is gone."""
-    for outcome, now in [("success", 1), ("success", 3), ("success", 2), ("failure", 9)]:
-        words = [str(directory), outcome, f"{now}000000"]
-        subprocess.run([sys.executable, "-c", RUNNER, *words], check=True, timeout=60)
+    mine, others = Metrics(directory), start_worker(directory, requests=1)
+    mine.run_ended("scrub", "success", 3_000_000)
+    mine.run_ended("scrub", "failure", 9_000_000)
+    end(others, signal.SIGKILL)
+    code = (
+        "import sys; from pathlib import Path; from entrepot.telemetry import Metrics\n"
+        "Metrics(Path(sys.argv[1])).run_ended('scrub', 'success', 2_000_000)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(directory)], check=True, timeout=60)
     found = samples(render(directory))
     assert found["entrepot_run_last_success_timestamp_seconds", "scrub"] == 3
-    assert found["entrepot_runs_total", "scrub", "success"] == 3
+    assert found["entrepot_runs_total", "scrub", "success"] == 2
     assert found["entrepot_runs_total", "scrub", "failure"] == 1
+    mine.close()
