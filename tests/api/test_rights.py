@@ -36,6 +36,9 @@ MAKES: dict[tuple[str, str], object] = {
     ("POST", "/api/v1/users/{user}/tokens/{token}/rotate"): {},
     ("POST", "/api/v1/robots"): {"name": "new", "namespace": "team"},
     ("POST", "/api/v1/robots/{robot}/rotate"): {},
+    ("PUT", "/api/v1/schedules/{schedule}"): {"kind": "scrub", "cron": "@yearly"},
+    ("PATCH", "/api/v1/schedules/{schedule}"): {"enabled": False},
+    ("POST", "/api/v1/runs"): {"kind": "scrub", "settings": {"rate": 1}},
 }
 QUERIES = {
     "/api/v1/grants": "namespace=team/sub",
@@ -73,6 +76,9 @@ async def furnished(registry: Estate) -> dict[str, str]:
     robot = {"name": "ci", "namespace": "team/sub"}
     await told(registry, ROOT, "POST", "/robots", body=robot)
     await told(registry, ROOT, "POST", "/roles", body={"name": "unused", "actions": ["pull"]})
+    schedule = {"kind": "scrub", "cron": "@yearly"}
+    await told(registry, ROOT, "PUT", "/schedules/yearly", body=schedule)
+    run = await told(registry, ROOT, "POST", "/runs", body={"kind": "scrub"})
     (grant,) = await registry.give(made("team/sub", "user:ada", "reader"))
     await told(registry, ROOT, "PUT", "/retention/policies/team/sub", body={"rules": []})
     assert (await registry.push("team/sub/app", image("app"), tag="latest")).status == 201
@@ -84,6 +90,8 @@ async def furnished(registry: Estate) -> dict[str, str]:
         "{user}": "ada",
         "{token}": str(token["id"]),
         "{role}": "unused",
+        "{schedule}": "yearly",
+        "{run}": str(run["id"]),
         "{subject}": "2001:db8::/64",
     }
 

@@ -7,6 +7,7 @@ from entrepot.api.conditions import not_modified, range_applies, unchanged
 from entrepot.api.context import Context
 from entrepot.api.http import Headers, Request, Response, empty_response
 from entrepot.core.digest import Digest
+from entrepot.core.errors import BlobDamagedError, BlobUnknownError
 from entrepot.core.names import RepositoryName
 from entrepot.core.ranges import ByteRange, requested_range
 from entrepot.services import delete, pull
@@ -33,7 +34,11 @@ def _headers(digest: Digest) -> Headers:
 async def head_blob(context: Context, request: Request, name: str, digest: str) -> Response:
     """Say whether the repository has a blob, and its size."""
     wanted = Digest.parse(digest)
-    size = await pull.blob_size(context.stores, RepositoryName.parse(name), wanted)
+    try:
+        size = await pull.blob_size(context.stores, RepositoryName.parse(name), wanted)
+    except BlobDamagedError as error:
+        # Clients ask this before they push: so they send the blob again, which repairs it.
+        raise BlobUnknownError(error.detail) from error
     headers = _headers(wanted)
     if unchanged(request, wanted):
         return not_modified(headers)

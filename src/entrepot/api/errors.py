@@ -7,6 +7,7 @@ from entrepot.core import errors
 from entrepot.core.errors import ProtocolError
 
 STATUS: Final[dict[type[ProtocolError], int]] = {
+    errors.BlobDamagedError: 500,
     errors.BlobUnknownError: 404,
     errors.BlobUploadInvalidError: 404,
     errors.BlobUploadUnknownError: 404,

@@ -19,6 +19,7 @@ from entrepot.core.accounts import (
     AccountError,
 )
 from entrepot.core.passwords import PasswordPolicy
+from entrepot.core.work import FORMS
 from entrepot.db import Database
 from entrepot.db.opening import migrate_index
 from entrepot.identity.htpasswd import Roles
@@ -32,6 +33,8 @@ from entrepot.services.guarding import Lockouts
 from entrepot.services.namespaces import Namespaces
 from entrepot.services.retention import Policies
 from entrepot.services.robots import Lifetimes, Robots, Tokens
+from entrepot.services.runs import Runs
+from entrepot.services.schedules import Schedules
 from entrepot.telemetry import Revealed
 
 if TYPE_CHECKING:
@@ -77,6 +80,8 @@ def administration(
         namespaces=Namespaces(index, now=now, changed=changed, trail=trail),
         grants=Grants(index, now=now, changed=changed, trail=trail),
         access=access,
+        schedules=Schedules(index, now=now, trail=trail, kinds=FORMS),
+        runs=Runs(index, now=now, trail=trail, kinds=FORMS),
         audit=AuditLog(index),
         checkpoints=partial(verifier, config, index, trail),
         retention=Policies(index, now=now, trail=trail),

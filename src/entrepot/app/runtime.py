@@ -267,7 +267,7 @@ class _Runtime:
                 *audit_chores(self._config, stores.index, trail=stores.trail, secret=secret),
                 Chore(_FORGET_EVERY, partial(forget_old_history, stores)),
             ],
-            beside=[open_runner(stores, metrics=self.metrics).run],
+            beside=[open_runner(self._config, stores, metrics=self.metrics).run],
         )
 
 

@@ -1,31 +1,121 @@
 """What is done in the background, and how."""
 
+import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from secrets import token_bytes
+from typing import TYPE_CHECKING, Final
 
+from entrepot.app.stores import index_address, opened
+from entrepot.config import Config, ConfigError, Problem
+from entrepot.config.schema_lifecycle import Peer
 from entrepot.core.retention import RETENTION
+from entrepot.core.work import FORMS, Document, Run, WorkError
+from entrepot.db.opening import migrate_index
+from entrepot.services.repairing import Repairs
 from entrepot.services.retaining import Retainer
+from entrepot.services.runs import Runs
+from entrepot.services.scrubbing import Scrubber
 from entrepot.services.stores import Stores
+from entrepot.services.uploads import Uploads
 from entrepot.services.work import Does, Runner
 from entrepot.telemetry import Metrics
 
+if TYPE_CHECKING:
+    from entrepot.upstream.client import Upstream
 
-def kinds(stores: Stores, *, metrics: Metrics | None = None) -> Mapping[str, Does]:
-    """Return how each kind of work is done."""
-
-    async def tell_time() -> int:
-        return stores.now()
-
-    return {RETENTION: Retainer(stores, tell_time=tell_time, metrics=metrics).run}
+_LOOK_EVERY: Final = 0.5
+"""Seconds between two looks at what is waited for."""
 
 
-def open_runner(stores: Stores, *, metrics: Metrics | None = None) -> Runner:
+def open_runner(config: Config, stores: Stores, *, metrics: Metrics | None = None) -> Runner:
     """Return what does background work in this process."""
     return Runner(
         stores.index,
         now=stores.now,
         trail=stores.trail,
-        kinds=kinds(stores, metrics=metrics),
+        kinds=kinds(config, stores, metrics=metrics),
         node=socket.gethostname(),
         counted=(lambda _kind, _outcome, _now: None) if metrics is None else metrics.run_ended,
     )
+
+
+def kinds(config: Config, stores: Stores, *, metrics: Metrics | None = None) -> Mapping[str, Does]:
+    """Return how each kind of work is done."""
+
+    async def tell_time() -> int:
+        return stores.now()
+
+    retainer = Retainer(stores, tell_time=tell_time, metrics=metrics)
+    scrubber = Scrubber(
+        stores,
+        rate=config.lifecycle.scrub.rate,
+        repairs=_repairs(config, stores),
+        observe=(lambda _condition, _read: None) if metrics is None else metrics.scrubbed,
+    )
+    return {RETENTION: retainer.run, "scrub": scrubber.run}
+
+
+def _repairs(config: Config, stores: Stores) -> Repairs:
+    def connect() -> "Sequence[Upstream]":
+        return [_peer(config, peer) for peer in config.lifecycle.scrub.peers]
+
+    return Repairs(stores, Uploads(stores, key=token_bytes(32)), connect=connect)
+
+
+def _peer(config: Config, peer: Peer) -> "Upstream":
+    from entrepot.upstream import Credentials, TlsOptions, UpstreamAddress, UpstreamOptions
+    from entrepot.upstream.client import Upstream
+
+    credentials = Credentials(peer.username, _password(peer)) if peer.username else None
+    options = UpstreamOptions(
+        credentials=credentials,
+        tls=TlsOptions(ca=Path(peer.ca) if peer.ca else None, insecure=peer.insecure),
+        attempts=3,
+        manifest_size=config.http.limits.manifestsize,
+    )
+    return Upstream(UpstreamAddress.parse(peer.url), options)
+
+
+def _password(peer: Peer) -> str:
+    if not peer.passwordfile:
+        return peer.password
+    try:
+        with Path(peer.passwordfile).open(encoding="utf-8") as file:
+            return file.readline(4096).rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            [Problem(f"lifecycle.scrub.peers: {peer.url}: passwordfile: {error}")]
+        ) from error
+
+
+# Beside the servers -----------------------------------------------------------------------------
+
+
+async def carry_out(
+    config: Config, kind: str, settings: Document, *, by: str, tell: Callable[[Run], None]
+) -> Run:
+    """Have something done, and return what came of it: by a server if one shows that it does such
+    work, else here. `tell` is given the run now and then.
+
+    Raises:
+        EntrepotError: it can't be asked for, or the index can't be used.
+    """
+    if config.storage.driver == "inmemory":
+        raise WorkError("with storage in memory the server alone can do this: use --url")
+    await asyncio.to_thread(migrate_index, index_address(config))
+    async with opened(config) as (stores, _):
+        runs = Runs(stores.index, now=stores.now, trail=stores.trail, kinds=FORMS)
+        runner = open_runner(config, stores)
+        run = await runs.request(kind, settings, by=by)
+        try:
+            while run.finished_at is None:
+                if await runs.attendant() is None:
+                    await runner.take(kind)
+                await asyncio.sleep(_LOOK_EVERY)
+                run = await runs.find(run.id)
+                tell(run)
+        finally:
+            await runner.stop()
+        return run

@@ -20,6 +20,8 @@ from entrepot.cli import (
     namespace,
     retention,
     robot,
+    schedule,
+    scrub,
     token,
     user,
 )
@@ -44,6 +46,8 @@ for group in (
     retention.app,
 ):
     app.add_typer(group)
+app.add_typer(schedule.app)
+app.command()(scrub.scrub)
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from entrepot.config.errors import ConfigError, Notice, Origin, Problem
 from entrepot.config.nodes import printable
 from entrepot.config.rules_access import check_access
 from entrepot.config.rules_ldap import check_ldap
+from entrepot.config.rules_lifecycle import check_lifecycle
 from entrepot.config.rules_openid import check_openid
 from entrepot.config.rules_tokens import check_tokens, is_http_url
 from entrepot.config.schema import Config, Way
@@ -32,6 +33,7 @@ def broken_rules(config: Config, origins: Mapping[str, Origin]) -> list[Problem]
         check_openid,
         check_tokens,
         check_access,
+        check_lifecycle,
         _database,
         _addresses,
         _urls,

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Struct
 
-from entrepot.config.about import Duration, about
+from entrepot.config.about import Duration, Size, about
 
 
 class Collection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,9 +50,41 @@ class History(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 31_536_000.0
 
 
+class Peer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Another registry that has the same content under the same names, such as a replica."""
+
+    url: Annotated[
+        str, about("Its address, such as `https://replica.example.com`.", masked="url", needs=True)
+    ] = ""
+    username: Annotated[str, about("Who we are there; nobody if it is empty.")] = ""
+    password: Annotated[str, about("The password, or a robot's secret.", masked="all")] = ""
+    passwordfile: Annotated[
+        str, about("A file whose first line is the password, instead of `password`.")
+    ] = ""
+    ca: Annotated[
+        str, about("A PEM file with the authorities to trust instead of the system's.")
+    ] = ""
+    insecure: Annotated[bool, about("Believe any certificate.")] = False
+
+
+class Scrub(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Reading what is stored and comparing it with its digest, when a schedule or somebody asks
+    for it.
+    """
+
+    rate: Annotated[
+        Size, about("Bytes that are read in a second at most; 0 is without a limit.", minimum=0)
+    ] = 20_971_520
+    peers: Annotated[
+        tuple[Peer, ...],
+        about("Registries from which damaged and missing content is fetched, in this order."),
+    ] = ()
+
+
 class Lifecycle(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Content over its life."""
 
     collection: Annotated[Collection, about("Removing what nothing needs.")] = Collection()
     trash: Annotated[Trash, about("Undoing deletions.")] = Trash()
     history: Annotated[History, about("Where tags pointed.")] = History()
+    scrub: Annotated[Scrub, about("Finding and repairing damage.")] = Scrub()

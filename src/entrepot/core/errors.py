@@ -2,6 +2,7 @@
 
     EntrepotError
     ├── ProtocolError              what a client is told; `code` is the specification's
+    │   ├── BlobDamagedError            UNKNOWN (its bytes are known to be wrong)
     │   ├── BlobUnknownError            BLOB_UNKNOWN
     │   ├── BlobUploadInvalidError      BLOB_UPLOAD_INVALID
     │   ├── BlobUploadUnknownError      BLOB_UPLOAD_UNKNOWN
@@ -45,6 +46,7 @@
     │   ├── UndoConflictError
     │   └── UndoUnknownError
     ├── ClientDisconnectedError         nobody is left to be told
+    ├── CronError                  (entrepot.core.cron) this is no cron line
     ├── ConfigError                (entrepot.config) the configuration can't be used
     ├── PatternInvalidError        (entrepot.core.patterns)
     ├── RetentionInvalidError      (entrepot.core.retention_policy)
@@ -55,6 +57,8 @@
     ├── UnreachableError           a server that this one needs doesn't answer just now
     ├── DatabaseError              (entrepot.db) the index can't be used
     ├── StorageError               (entrepot.storage) the blob store failed
+    ├── WorkError                  (entrepot.core.work) background work can't be as it was asked for
+    │   └── WorkUnknownError
     └── UpstreamError              (entrepot.upstream) another registry failed
 
 HTTP statuses stand in `entrepot.api.errors`, in one table.
@@ -98,6 +102,11 @@ class ProtocolError(EntrepotError):
     def entries(self) -> list[dict[str, object]]:
         """Return the entries of the `errors` list that this error becomes."""
         return [{"code": self.code, "message": self.message, "detail": self.detail}]
+
+
+class BlobDamagedError(ProtocolError):
+    code = "UNKNOWN"
+    message = "the registry's copy of this blob is damaged"
 
 
 class BlobUnknownError(ProtocolError):

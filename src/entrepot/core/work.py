@@ -9,9 +9,9 @@ that failed or were taken over included; it stays when the job is gone. Times ar
 import re
 from collections.abc import Mapping
 from datetime import tzinfo
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from entrepot.core.cron import parse_cron
 from entrepot.core.errors import EntrepotError
@@ -32,7 +32,16 @@ _LONGEST_NAME: Final = 64
 _FIRST_WAIT: Final = 10 * SECOND
 _LONGEST_WAIT: Final = 3600 * SECOND
 
-FORMS: Final[Mapping[str, type[Struct]]] = {RETENTION: RetentionRun}
+
+class ScrubSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Of `scrub`: how many bytes it reads in a second at most; 0 is without a limit, nothing is as
+    `lifecycle.scrub.rate` says.
+    """
+
+    rate: Annotated[int, Meta(ge=0)] | None = None
+
+
+FORMS: Final[Mapping[str, type[Struct]]] = {RETENTION: RetentionRun, "scrub": ScrubSettings}
 """The kinds of background work, each with the form of its settings."""
 
 Outcome = Literal["waiting", "running", "success", "failure"]

@@ -17,9 +17,11 @@ _FIND_SIZE = """
     JOIN repository_blobs ON repository_blobs.repository_id = repositories.id
     JOIN blobs ON blobs.digest = repository_blobs.digest
     WHERE repositories.name = :name AND repository_blobs.digest = :digest
+        AND blobs.quarantined_at IS NULL
 """
 _FIND = """
-    SELECT blobs.size, link_reviews.review_after FROM repositories
+    SELECT blobs.size, link_reviews.review_after, blobs.quarantined_at IS NOT NULL
+    FROM repositories
     JOIN repository_blobs ON repository_blobs.repository_id = repositories.id
     JOIN blobs ON blobs.digest = repository_blobs.digest
     LEFT JOIN link_reviews ON link_reviews.repository_id = repository_blobs.repository_id
@@ -32,9 +34,11 @@ _FIND_LINKED = """
     ) FROM repository_blobs
     JOIN blobs ON blobs.digest = repository_blobs.digest
     WHERE repository_blobs.repository_id = :repository AND repository_blobs.digest = :digest
+        AND blobs.quarantined_at IS NULL
 """
 _FIND_ANYWHERE = """
-    SELECT 1 FROM repository_blobs WHERE digest = :digest LIMIT 1
+    SELECT 1 FROM repository_blobs JOIN blobs ON blobs.digest = repository_blobs.digest
+    WHERE repository_blobs.digest = :digest AND blobs.quarantined_at IS NULL LIMIT 1
 """
 # CROSS JOIN keeps SQLite from beginning with all that link the blob.
 _LIST_LINKING = """
@@ -47,7 +51,8 @@ _LIST_LINKING = """
 """
 _ADD = """
     INSERT INTO blobs (digest, size, synced, created_at) VALUES (:digest, :size, :synced, :now)
-    ON CONFLICT (digest) DO UPDATE SET size = excluded.size, synced = excluded.synced
+    ON CONFLICT (digest) DO UPDATE SET size = excluded.size, synced = excluded.synced,
+        quarantined_at = NULL
 """
 _LINK = """
     INSERT INTO repository_blobs (repository_id, digest, linked_at)
@@ -90,16 +95,17 @@ class LinkedBlob(NamedTuple):
 
 
 class FoundBlob(NamedTuple):
-    """A blob that is asked for: its bytes, and when it is looked at whether its repository still
-    needs it, if a look is due.
+    """A blob that is asked for: its bytes, when it is looked at whether its repository still needs
+    it, if a look is due, and whether its bytes are known to be damaged.
     """
 
     size: int
     review_after: int | None
+    damaged: bool
 
 
 async def find_blob_size(reader: Reader, name: RepositoryName, digest: Digest) -> int | None:
-    """Return the bytes of a blob if the repository links it, else None."""
+    """Return the bytes of a blob if the repository links it and it is not damaged, else None."""
     row = await reader.fetch_one(_FIND_SIZE, {"name": name, "digest": digest.packed})
     return row[0] if row else None
 
@@ -107,18 +113,18 @@ async def find_blob_size(reader: Reader, name: RepositoryName, digest: Digest) -
 async def find_blob(reader: Reader, name: RepositoryName, digest: Digest) -> FoundBlob | None:
     """Return a blob if the repository links it, else None."""
     row = await reader.fetch_one(_FIND, {"name": name, "digest": digest.packed})
-    return FoundBlob(*row) if row else None
+    return FoundBlob(row[0], row[1], bool(row[2])) if row else None
 
 
 async def find_linked_blob(reader: Reader, repository: int, digest: Digest) -> LinkedBlob | None:
-    """Return what is known of a blob if the repository links it, else None."""
+    """Return what is known of a blob if the repository links it and it isn't damaged, else None."""
     values = {"repository": repository, "digest": digest.packed}
     row = await reader.fetch_one(_FIND_LINKED, values)
     return LinkedBlob(row[0], bool(row[1])) if row else None
 
 
 async def is_linked_anywhere(reader: Reader, digest: Digest) -> bool:
-    """Return whether any repository links the blob."""
+    """Return whether any repository links the blob, and it is not damaged."""
     return await reader.fetch_one(_FIND_ANYWHERE, {"digest": digest.packed}) is not None
 
 

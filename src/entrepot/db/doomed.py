@@ -11,7 +11,7 @@ from entrepot.core.digest import Digest
 from entrepot.db.engine import Reader, Transaction
 
 _FIND_STATE = """
-    SELECT (SELECT size FROM blobs WHERE digest = :digest),
+    SELECT (SELECT size FROM blobs WHERE digest = :digest AND quarantined_at IS NULL),
            (SELECT COALESCE(deleted_at, 0) FROM doomed_blobs WHERE digest = :digest)
 """
 _ANEW = """
@@ -66,7 +66,8 @@ _LIST_FAILED = """
 
 
 class BlobState(NamedTuple):
-    """What the index knows of a digest: its bytes, None if it has no row; and when the object of
+    """What the index knows of a digest: its bytes, None if it has no row or
+    they are damaged; and when the object of
     that name was last deleted, 0 if that may happen at any moment, None if it was not.
     """
 

@@ -17,6 +17,8 @@ from entrepot.services.guarding import Lockouts
 from entrepot.services.namespaces import Namespaces
 from entrepot.services.retention import Policies
 from entrepot.services.robots import Robots, Tokens
+from entrepot.services.runs import Runs
+from entrepot.services.schedules import Schedules
 from entrepot.services.stores import Stores
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ class Administration:
     namespaces: Namespaces
     grants: Grants
     access: Access
+    schedules: Schedules
+    runs: Runs
     audit: AuditLog
     checkpoints: "Callable[[], Awaitable[Checkpoints]]"
     retention: Policies

@@ -9,7 +9,7 @@ from typing import TypeVar
 import structlog
 
 from entrepot.core.digest import Digest
-from entrepot.core.errors import BlobUnknownError, ManifestUnknownError
+from entrepot.core.errors import BlobDamagedError, BlobUnknownError, ManifestUnknownError
 from entrepot.core.manifest import DOCKER_LIST, accepts, docker_child
 from entrepot.core.names import Reference, RepositoryName, Tag
 from entrepot.db import DatabaseError, Transaction
@@ -65,7 +65,12 @@ async def _for_docker(
 
 
 async def blob_size(stores: Stores, name: RepositoryName, digest: Digest) -> int:
-    """Return the bytes of a blob that the repository links, or raise `BlobUnknownError`."""
+    """Return the bytes of a blob that the repository links.
+
+    Raises:
+        BlobUnknownError: the repository does not link it.
+        BlobDamagedError: it does, but the bytes are known not to be those of the digest.
+    """
     found = await find_blob(stores.index, name, digest)
     if found is None and await take_over_blob(stores, name, digest):
         found = await find_blob(stores.index, name, digest)
@@ -73,6 +78,8 @@ async def blob_size(stores: Stores, name: RepositoryName, digest: Digest) -> int
         found = await _keep_blob(stores, name, digest, found)
     if found is None:
         raise BlobUnknownError({"digest": digest})
+    if found.damaged:
+        raise BlobDamagedError({"digest": digest, "reason": "push it again to repair it"})
     return found.size
 
 
@@ -80,7 +87,7 @@ async def open_blob(stores: Stores, name: RepositoryName, digest: Digest) -> Blo
     """Open a blob that the repository links; the caller closes it.
 
     Raises:
-        BlobUnknownError: the repository does not link it.
+        BlobUnknownError, BlobDamagedError: as `blob_size`.
         StorageError: it does, but the store has lost the bytes, or not all are there.
     """
     size = await blob_size(stores, name, digest)

@@ -159,10 +159,16 @@ class Runner:
         for due in await list_due_schedules(self._index, now=now, limit=_MOST_DUE):
             await self._fire(due, now=now)
         for kind in await list_due_kinds(self._index, now=now):
-            if kind in self._kinds and kind not in self._running:
-                job = await self._claim(kind)
-                if job is not None:
-                    self._running[kind] = asyncio.create_task(self._attend(job))
+            if kind in self._kinds:
+                await self.take(kind)
+
+    async def take(self, kind: str) -> None:
+        """Begin what is due of one kind, unless somebody is at work of that kind."""
+        if kind in self._running:
+            return
+        job = await self._claim(kind)
+        if job is not None:
+            self._running[kind] = asyncio.create_task(self._attend(job))
 
     async def stop(self) -> None:
         """End what is being done here; others may go on with it at once."""
@@ -298,12 +304,13 @@ class Runner:
 
     async def _end(self, job: Job, report: Document, *, outcome: Outcome) -> None:
         now = self._now()
+        sums = {key: value for key, value in report.items() if not isinstance(value, list | dict)}
 
         async def work(transaction: Transaction, notes: Notes) -> bool:
             if not await finish_job(transaction, job.id, owner=self._owner):
                 return False
             await finish_run(transaction, job.run, report, outcome=outcome, now=now)
-            told = event("run.finish", target=job.kind, run=job.run, report=report)
+            told = event("run.finish", target=job.kind, run=job.run, report=sums)
             good = outcome == "success"
             notes.add(told if good else msgspec.structs.replace(told, outcome="failure"))
             return True
@@ -311,9 +318,7 @@ class Runner:
         if await self._trail.write(work, by=UPKEEP):
             self._counted(job.kind, outcome, now)
             tell = _log.info if outcome == "success" else _log.error
-            tell(
-                "background work ended", kind=job.kind, run=job.run, outcome=outcome, report=report
-            )
+            tell("background work ended", kind=job.kind, run=job.run, outcome=outcome, report=sums)
 
     # Presence -----------------------------------------------------------------------------------
 

@@ -173,6 +173,15 @@ COLLECTION_RUN = Family(
     "When the collector last looked how much there is to do, since unix epoch in seconds",
     latest=True,
 )
+SCRUBBED = Family(
+    "entrepot_scrub_objects_total",
+    "counter",
+    "Stored objects that were compared with their digests, and damaged ones that were repaired",
+    ("outcome",),
+)
+SCRUBBED_BYTES = Family(
+    "entrepot_scrub_bytes_total", "counter", "Bytes of stored objects that were read for that"
+)
 FAMILIES = (
     REQUESTS,
     REQUEST_SECONDS,
@@ -199,5 +208,7 @@ FAMILIES = (
     COLLECTION_RUN,
     RETENTION_DELETED,
     RETENTION_STOPPED,
+    SCRUBBED,
+    SCRUBBED_BYTES,
 )
 """Every metric that is counted, in the order in which they are rendered."""

@@ -34,6 +34,8 @@ from entrepot.telemetry.families import (
     RETENTION_STOPPED,
     RUN_SUCCEEDED,
     RUNS,
+    SCRUBBED,
+    SCRUBBED_BYTES,
     SECONDS,
     SIZES,
     STORAGE_ACTIONS,
@@ -185,6 +187,11 @@ class Metrics:
     def retention_stopped(self, count: int) -> None:
         """Note that policies were left out of a run."""
         self._add(RETENTION_STOPPED, count)
+
+    def scrubbed(self, outcome: str, count: int) -> None:
+        """Note that an object was compared with its digest, for which `count` bytes were read."""
+        self._add(SCRUBBED, 1, outcome)
+        self._add(SCRUBBED_BYTES, count)
 
     def render(self) -> bytes:
         """Return the metrics of the whole server in Prometheus' text format."""

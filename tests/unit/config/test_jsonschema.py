@@ -64,6 +64,7 @@ def test_what_must_be_given_is_required() -> None:
     assert required.pop("Config") == ["version"]
     assert {name: keys for name, keys in required.items() if keys} == {
         "AccessMapping": ["roles"],
+        "Peer": ["url"],
         "FileCheck": ["file"],
         "Htpasswd": ["realm", "path"],
         "HttpCheck": ["uri"],

@@ -27,6 +27,7 @@ from entrepot.api.v1.forms import Page, Stream
 from entrepot.core.access import Action, Identity
 from entrepot.core.accounts import AccountConflictError, AccountError, AccountUnknownError
 from entrepot.core.audit import Actor
+from entrepot.core.cron import CronError
 from entrepot.core.decision import AccessConflictError, AccessError, AccessUnknownError
 from entrepot.core.errors import (
     ConflictError,
@@ -42,6 +43,7 @@ from entrepot.core.errors import (
 from entrepot.core.patterns import PatternInvalidError
 from entrepot.core.retention_policy import RetentionInvalidError
 from entrepot.core.roles import RoleInvalidError
+from entrepot.core.work import WorkError, WorkUnknownError
 from entrepot.services.administration import Administration
 from entrepot.services.auditing import AuditError
 from entrepot.services.retention import RetentionUnknownError
@@ -54,10 +56,12 @@ _LONGEST_FIELD: Final = 512
 _MOST_ID: Final = 2**63 - 1
 _NEVER_KEPT: Final[Headers] = [(b"cache-control", b"no-store")]
 _INVALID: Final = (
-    *(AccessError, AccountError, AuditError, RoleInvalidError, PatternInvalidError),
-    *(RetentionInvalidError, RetentionUnknownError),
+    *(AccessError, AccountError, AuditError, CronError, RoleInvalidError, PatternInvalidError),
+    *(RetentionInvalidError, RetentionUnknownError, WorkError),
 )
-_UNKNOWN: Final = (AccessUnknownError, AccountUnknownError, RetentionUnknownError)
+_UNKNOWN: Final = (
+    *(AccessUnknownError, AccountUnknownError, RetentionUnknownError, WorkUnknownError),
+)
 _CONFLICT: Final = (AccessConflictError, AccountConflictError)
 
 

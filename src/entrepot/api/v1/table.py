@@ -3,7 +3,7 @@
 from typing import Final
 
 from entrepot.api.route import Route
-from entrepot.api.v1 import access, audit, namespaces, registry, retention, robots, users
+from entrepot.api.v1 import access, audit, namespaces, registry, retention, robots, users, work
 from entrepot.api.v1.needs import (
     above,
     in_body,
@@ -117,6 +117,14 @@ _OPERATIONS: Final = (
     _route("GET", "/audit/events", Action.AUDIT, audit.search_events),
     _route("GET", "/audit/export", Action.AUDIT, audit.export_events),
     _route("GET", "/audit/verify", Action.AUDIT, audit.verify_events),
+    _route("GET", "/schedules", Action.OBSERVE, work.list_schedules),
+    _route("GET", "/schedules/{schedule}", Action.OBSERVE, work.show_schedule),
+    _route("PUT", "/schedules/{schedule}", Action.ADMINISTER, work.set_schedule),
+    _route("PATCH", "/schedules/{schedule}", Action.ADMINISTER, work.change_schedule),
+    _route("DELETE", "/schedules/{schedule}", Action.ADMINISTER, work.remove_schedule),
+    _route("GET", "/runs", Action.OBSERVE, work.list_runs),
+    _route("POST", "/runs", Action.ADMINISTER, work.request_run, status=201),
+    _route("GET", "/runs/{run}", Action.OBSERVE, work.show_run),
     _route("GET", "/locks", Action.ADMINISTER, users.list_locks),
     _route("DELETE", "/locks", Action.ADMINISTER, users.lift_locks),
     _route("DELETE", "/locks/{subject}", Action.ADMINISTER, users.lift_lock),
