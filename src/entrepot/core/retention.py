@@ -86,11 +86,6 @@ def rules_for(policy: Policy, repository: str) -> list[Rule]:
     return [rule for rule in policy.rules if _match(rule.repositories, repository)]
 
 
-def is_about(rule: Rule, tag: str) -> bool:
-    """Tell whether a rule may decide about a tag of a repository that it is for."""
-    return _match(rule.tags, tag) and not is_companion_tag(tag)
-
-
 def decide(policy: Policy, repository: str, tags: Sequence[Tagged], *, now: int) -> list[Fate]:
     """Return what becomes of the tags of a repository, whose name is relative to the policy's
     namespace, in the order of `tags`.
@@ -98,11 +93,11 @@ def decide(policy: Policy, repository: str, tags: Sequence[Tagged], *, now: int)
     rules = rules_for(policy, repository)
     exceptions = [entry for entry in policy.exceptions if _match(entry.repositories, repository)]
     fates = {tagged.tag: fate for tagged in tags if (fate := _fixed(tagged, exceptions))}
-    expiring = _expiring(rules, tags, now)
+    images = [tagged for tagged in tags if not is_companion_tag(tagged.tag)]
+    expiring = _expiring(rules, images, now)
+    images = [tagged for tagged in images if tagged.tag not in expiring]
     concerned = {
-        rule: [
-            tagged for tagged in tags if is_about(rule, tagged.tag) and tagged.tag not in expiring
-        ]
+        rule: [tagged for tagged in images if _match(rule.tags, tagged.tag)]
         for rule in rules
         if rule.keep is not None
     }
@@ -215,9 +210,9 @@ def _expiring(rules: Iterable[Rule], tags: Iterable[Tagged], now: int) -> dict[s
     """
     found: dict[str, Fate] = {}
     expiring = [rule for rule in rules if rule.expires]
-    for tagged in tags:
+    for tagged in tags if expiring else ():
         text = expires_after(tagged)
-        rule = next((rule for rule in expiring if is_about(rule, tagged.tag)), None)
+        rule = next((rule for rule in expiring if _match(rule.tags, tagged.tag)), None)
         if text is None or rule is None:
             continue
         reason = f"it says that it expires after {text[:64]}"
@@ -247,8 +242,8 @@ def wants_labels(policy: Policy, repository: str, tagged: Tagged) -> bool:
             and _match(entry.tags, tagged.tag)
         ):
             return True
-    return any(
-        is_about(rule, tagged.tag)
+    return not is_companion_tag(tagged.tag) and any(
+        _match(rule.tags, tagged.tag)
         and (
             (rule.expires and expires_after(tagged) is None)
             or any(keep.labels.wanted for keep in rule.keep or ())

@@ -122,7 +122,7 @@ class Marks(Struct, frozen=True):
 
     def are_in(self, values: Mapping[str, str]) -> bool:
         """Tell whether `values` has all of them."""
-        return all(
+        return not self.wanted or all(
             name in values and matches_text(pattern, values[name]) for name, pattern in self.wanted
         )
 
