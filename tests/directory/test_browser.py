@@ -267,21 +267,7 @@ def test_nobody_takes_a_name_or_a_group_that_is_none(registry: Registry, name: s
         assert SESSION not in browser.cookies
 
 
-PATHS = [
-    "//evil.example",
-    "///evil.example",
-    "/\\evil.example",
-    "\\\\evil.example",
-    "https://evil.example",
-    "https:evil.example",
-    "javascript:alert(1)",
-    "evil.example",
-    "/\t/evil.example",
-    "/a\r\nSet-Cookie: a=b",
-    "/a b",
-    "/é",
-    "/" + "a" * 2000,
-]
+PATHS = ["//evil.example", "/\\evil.example", "https://evil.example", "/a\r\nSet-Cookie: a=b"]
 
 
 @pytest.mark.parametrize("wanted", PATHS)

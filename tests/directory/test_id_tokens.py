@@ -73,7 +73,7 @@ class Liar:
 
 
 @contextmanager
-def _serving() -> Iterator[Liar]:
+def serving() -> Iterator[Liar]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = json.dumps(server_of_lies.page(self.path)).encode()
@@ -100,12 +100,16 @@ def _serving() -> Iterator[Liar]:
 
 @pytest.fixture
 def liar() -> Iterator[Liar]:
-    with _serving() as running:
+    with serving() as running:
         yield running
 
 
 @pytest.fixture
 def provider(liar: Liar, tmp_path: Path) -> Provider:
+    return provider_of(liar, tmp_path)
+
+
+def provider_of(liar: Liar, folder: Path) -> Provider:
     async def adopt(identity: Identity) -> Identity:
         return identity
 
@@ -124,7 +128,7 @@ def provider(liar: Liar, tmp_path: Path) -> Provider:
         leeway=60.0,
     )
     keys = discovered(liar.url, every=300.0)
-    return Provider(rules, keys, adopt=adopt, metrics=Metrics(tmp_path))
+    return Provider(rules, keys, adopt=adopt, metrics=Metrics(folder))
 
 
 async def test_a_good_token(liar: Liar, provider: Provider) -> None:

@@ -147,6 +147,20 @@ def disable(
 
 
 @app.command()
+def logout(
+    name: NameArgument,
+    config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+) -> None:
+    """End every session that a user has in a browser."""
+    from entrepot.api.v1.users import log_out
+
+    Place(config, url, token).do(log_out, name)
+    typer.echo(f"{name} is logged out")
+
+
+@app.command()
 def enable(
     name: NameArgument,
     config: ConfigOption = None,

@@ -24,6 +24,7 @@ from entrepot.db.accounts import (
     remove_user,
     set_password,
 )
+from entrepot.db.browser_sessions import remove_browser_sessions_of
 from entrepot.db.engine import Database, Transaction
 from entrepot.db.grants import remove_grants_of
 from entrepot.db.guarding import remove_failures
@@ -130,13 +131,16 @@ class Accounts:
             groups = sorted({*user.groups, *joined} - set(leave))
             changed = msgspec.structs.replace(user, groups=tuple(groups), **changes)
             await change_user(transaction, changed)
+            if changed.disabled:
+                await remove_browser_sessions_of(transaction, name)
 
         told = event("user.change", target=name, join=joined, leave=leave, changes=changes)
         await self._write(work, told, by=by)
         return await self.find(name)
 
     async def set_password(self, name: str, password: str | None, *, by: Actor | str) -> None:
-        """Give a user another password, or none; the old one counts no more, nor do failed logins.
+        """Give a user another password, or none; the old one counts no more, nor do failed logins,
+        and sessions in a browser end.
 
         Raises:
             AccountUnknownError: there is no such user.
@@ -148,8 +152,19 @@ class Accounts:
             user = _known(await find_user(transaction, name), name)
             await set_password(transaction, user.id, password=hashed, now=self._now())
             await remove_failures(transaction, "account", name)
+            await remove_browser_sessions_of(transaction, name)
 
         await self._write(work, event("user.passwd", target=name), by=by)
+
+    async def log_out(self, name: str, *, by: Actor | str) -> None:
+        """End every session of a user in a browser. Raises AccountUnknownError."""
+
+        async def work(transaction: Transaction, notes: Notes) -> None:
+            _known(await find_user(transaction, name), name)
+            ended = await remove_browser_sessions_of(transaction, name)
+            notes.add(event("logout", target=name, sessions=ended))
+
+        await self._trail.write(work, by=by)
 
     async def delete(self, name: str, *, by: Actor | str) -> None:
         """Remove a user with the personal access tokens.

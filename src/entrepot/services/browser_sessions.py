@@ -25,7 +25,6 @@ from entrepot.db.browser_sessions import (
     forget_browser_sessions,
     list_browser_sessions,
     remove_browser_session,
-    remove_browser_sessions_of,
     replace_claimed_groups,
 )
 from entrepot.db.engine import Database, Transaction
@@ -147,17 +146,6 @@ class BrowserSessions:
                 notes.add(event("logout", target=user, session=session))
 
         await self._trail.write(work, by=by)
-
-    async def end_all(self, user: str, *, by: Actor | str) -> int:
-        """End all sessions of a user; return how many there were."""
-
-        async def work(transaction: Transaction, notes: Notes) -> int:
-            count = await remove_browser_sessions_of(transaction, user)
-            if count:
-                notes.add(event("logout", target=user, sessions=count))
-            return count
-
-        return await self._trail.write(work, by=by)
 
     def _is_live(self, session: BrowserSession) -> bool:
         now = self._now()

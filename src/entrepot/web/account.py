@@ -25,7 +25,7 @@ DAYS: Final = (7, 30, 90, 365)
 
 _USUAL_DAYS: Final = 90
 _DAY: Final = 86_400
-ACTIONS: Final = {"pull": "pull,catalog", "push": "pull,catalog,push"}
+ACTIONS: Final = {"pull": "pull", "push": "pull,push"}
 """What a token may be limited to; without one of these it may do what its owner may."""
 
 

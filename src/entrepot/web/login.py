@@ -31,6 +31,10 @@ _UNDER_WAY: Final = "entrepot-login"
 _FORM: Final = "entrepot-form"
 """The cookie of a browser that got the form for a name and password."""
 
+_STAY: Final = frozenset({"ended", "choose"})
+"""Parameters with which the only provider isn't gone to at once: that would log in again whoever
+has just logged out, and refuse again whom it has just refused."""
+
 _FORM_SECONDS: Final = 3600
 _BY_PASSWORD: Final = frozenset({"local", "htpasswd", "ldap"})
 """Who was known so may have a session; a robot and a limited secret may not."""
@@ -41,7 +45,7 @@ async def show(context: Context, request: Request) -> Response:
     browser = endpoint_of(context)
     names = browser.logins.names if browser.logins is not None else ()
     wanted = request.parameter("provider")
-    only = len(names) == 1 and browser.passwords is None and request.parameter("ended") is None
+    only = len(names) == 1 and browser.passwords is None and _STAY.isdisjoint(request.query)
     if browser.logins is not None and (wanted or only):
         return await _to_provider(context, request, browser.logins, wanted or names[0])
     return _ways(context, request, browser, back_to=_back_to(request.parameter("next")))
@@ -59,7 +63,7 @@ async def by_password(context: Context, request: Request) -> Response:
     if not is_form_token(first_of(form, "token"), cookie, secret=browser.secret):
         return _ways(context, request, browser, back_to=back_to, status=400, error=texts.form_old)
     name, password = first_of(form, "name"), first_of(form, "password")
-    credential = f"{name.replace(':', '')}:{password}" if ":" not in name else ""
+    credential = "" if ":" in name else f"{name}:{password}"
     authorization = f"Basic {base64.b64encode(credential.encode()).decode()}"
     origin = context.origins.of(request)
     request.address = origin.address

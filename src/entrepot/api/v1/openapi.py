@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from entrepot.api.context import Context
+from entrepot.api.cookies import SESSION, cookie_name
 from entrepot.api.http import Request, Response, json_response
 from entrepot.api.route import NAMES, Route
 from entrepot.api.v1.forms import Stream
@@ -90,9 +91,14 @@ class Description:
                 "securitySchemes": {
                     "basic": {"type": "http", "scheme": "basic"},
                     "bearer": {"type": "http", "scheme": "bearer"},
+                    "session": {
+                        "type": "apiKey",
+                        "in": "cookie",
+                        "name": cookie_name(SESSION, secure=True),
+                    },
                 },
             },
-            "security": [{"basic": []}, {"bearer": []}],
+            "security": [{"basic": []}, {"bearer": []}, {"session": []}],
         }
 
 

@@ -96,6 +96,7 @@ _OPERATIONS: Final = (
     _route("PATCH", "/users/{user}", Action.ADMINISTER, users.change_user),
     _route("DELETE", "/users/{user}", Action.ADMINISTER, users.delete_user),
     _route("PUT", "/users/{user}/password", Action.ADMINISTER, users.set_password),
+    _route("DELETE", "/users/{user}/sessions", Action.ADMINISTER, users.log_out, of_owner),
     _route("GET", "/users/{user}/tokens", Action.ADMINISTER, users.list_tokens, of_owner),
     _route("POST", "/users/{user}/tokens", Action.ADMINISTER, users.create_token, of_owner, 201),
     _route(

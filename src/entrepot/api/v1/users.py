@@ -72,6 +72,11 @@ async def set_password(call: Call, user: str, body: PasswordMake) -> None:
     await call.services.users.set_password(user, body.password, by=call.by)
 
 
+async def log_out(call: Call, user: str) -> None:
+    """End every session that a user has in a browser."""
+    await call.services.users.log_out(user, by=call.by)
+
+
 # Personal access tokens -------------------------------------------------------------------------
 
 
