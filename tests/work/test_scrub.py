@@ -104,9 +104,6 @@ def test_damage_is_repaired_from_a_peer(tmp_path: Path, run: RunCommand) -> None
         with start_registry(tmp_path / "registry", config=config, workers=1) as registry:
             push(registry, "team/app", "1", pushed)
             push(registry, "elsewhere", "1", pushed)
-            flip(blob_file(registry, first.digest))
-            blob_file(registry, second.digest).unlink()
-            flip(blob_file(registry, third.digest))
             registry.stop()
             child = pushed.children[0].manifest
             with closing(sqlite3.connect(registry.root / "entrepot/index.sqlite3")) as index:
@@ -116,6 +113,9 @@ def test_damage_is_repaired_from_a_peer(tmp_path: Path, run: RunCommand) -> None
                 )
                 index.commit()
             registry.start()
+            flip(blob_file(registry, first.digest))
+            blob_file(registry, second.digest).unlink()
+            flip(blob_file(registry, third.digest))
             done = run("scrub", "--config", registry.config_path, "-o", "json")
             report = told(done, status=2)["report"]
             found = {entry["digest"]: entry.get("repaired") for entry in report["findings"]}
