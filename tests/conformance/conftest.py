@@ -15,27 +15,23 @@ import httpx
 import pytest
 
 from tests.conformance.answers import assert_acceptable
+from tests.servers import SHARED
 
 _RUN = uuid.uuid4().hex[:8]
 _NUMBER = itertools.count()
 
 
 _EXTERNAL = os.environ.get("ENTREPOT_TEST_URL")
-_FIXTURES = {
-    "sqlite": "registry",
-    "postgres": "registry_on_postgres",
-    "postgres-s3": "registry_on_postgres_and_s3",
-}
 
 
-@pytest.fixture(scope="session", params=["external"] if _EXTERNAL else list(_FIXTURES))
+@pytest.fixture(scope="session", params=["external"] if _EXTERNAL else list(SHARED))
 def registry_url(request: pytest.FixtureRequest) -> str:
     """`http://host:port` of the registry under test, without a slash at the end: on SQLite and
     files, PostgreSQL and files, PostgreSQL and S3 in turn.
     """
     if _EXTERNAL:
         return _EXTERNAL.rstrip("/")
-    return str(request.getfixturevalue(_FIXTURES[request.param]).url)
+    return str(request.getfixturevalue(SHARED[request.param]).url)
 
 
 def _check(response: httpx.Response) -> None:

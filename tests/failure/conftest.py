@@ -9,18 +9,21 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.servers import Registry, start_registry
+from tests.objectstores import SeaweedFS
+from tests.servers import SHARED, Registry
 
 _NUMBER = itertools.count()
 
 
-@pytest.fixture(scope="package")
-def sturdy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """A registry with two workers for tests that leave it running."""
-    with start_registry(tmp_path_factory.mktemp("failure") / "registry", workers=2) as running:
-        yield running
-        log = running.log()
-        assert "Traceback (most recent call last)" not in log, log
+@pytest.fixture(scope="session", params=list(SHARED))
+def sturdy(request: pytest.FixtureRequest) -> Iterator[Registry]:
+    """A registry with two workers for tests that leave it running, on each kind of index and
+    storage in turn.
+    """
+    running: Registry = request.getfixturevalue(SHARED[request.param])
+    yield running
+    log = running.log()
+    assert "Traceback (most recent call last)" not in log, log
 
 
 @pytest.fixture
@@ -35,7 +38,45 @@ def repo() -> str:
     return f"failure/{next(_NUMBER)}"
 
 
+class Uploads:
+    """What unfinished uploads hold, as files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def all(self) -> set[str]:
+        """The names of those that hold anything."""
+        return {path.name for path in self._folder.iterdir()}
+
+    def held(self, location: str) -> bytes | None:
+        """What an upload holds, by its address, or None if that can't be seen."""
+        return (self._folder / name_of(location)).read_bytes()
+
+
+class UploadsInObjects(Uploads):
+    """The same as objects and parts."""
+
+    def __init__(self, seaweedfs: SeaweedFS, root: str) -> None:
+        self._seaweedfs = seaweedfs
+        self._prefix = f"{root}/entrepot/uploads/"
+
+    def all(self) -> set[str]:
+        keys = self._seaweedfs.listing("tests", self._prefix)
+        return {key.removeprefix(self._prefix).partition("/")[0] for key in keys}
+
+    def held(self, location: str) -> bytes | None:  # noqa: ARG002
+        return None
+
+
+def name_of(location: str) -> str:
+    """The name of an upload, from its address."""
+    return location.partition("?")[0].rpartition("/")[2]
+
+
 @pytest.fixture
-def uploads(sturdy: Registry) -> Path:
-    """Where the bytes of unfinished uploads lie."""
-    return sturdy.root / "entrepot" / "uploads"
+def uploads(request: pytest.FixtureRequest, sturdy: Registry) -> Uploads:
+    """What can be seen of unfinished uploads from outside."""
+    objects = sturdy.config["storage"].get("s3")
+    if objects:
+        return UploadsInObjects(request.getfixturevalue("seaweedfs"), objects["rootdirectory"])
+    return Uploads(sturdy.root / "entrepot" / "uploads")

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 
-def rows(root: Path, sql: str, **values: object) -> list[tuple[Any, ...]]:
-    """What a query finds in the index of the registry at `root`, without writing to it."""
+from entrepot.db.sessions import positional
+from tests.servers import Registry
+
+
+def rows(registry: Path | Registry, sql: str, **values: object) -> list[tuple[Any, ...]]:
+    """What a query finds in the index of a registry, or of the one at a path, without writing."""
+    root = registry
+    if isinstance(registry, Registry):
+        url, root = registry.config.get("database", {}).get("url", ""), registry.root
+        if url.startswith("postgresql:"):
+            text, names = positional(sql)
+            return asyncio.run(_ask(url, text, [values[name] for name in names]))
     address = f"file:{root}/entrepot/index.sqlite3?mode=ro"
     with closing(sqlite3.connect(address, uri=True)) as connection:
         return connection.execute(sql, values).fetchall()
+
+
+async def _ask(url: str, sql: str, values: list[object]) -> list[tuple[Any, ...]]:
+    connection = await asyncpg.connect(url)
+    try:
+        return [tuple(row) for row in await connection.fetch(sql, *values)]
+    finally:
+        await connection.close()
 
 
 def packed(digest: str) -> bytes:

@@ -1,4 +1,4 @@
-"""kill -9 of the whole process tree in the middle of pushes, fifty times.
+"""kill -9 of the whole process tree in the middle of pushes, again and again.
 
 What was acknowledged is there after every restart and hashes right, and every push that was not can
 be repeated.
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -28,10 +29,13 @@ from tests.conformance.pushing import (
     send_chunk,
     start_upload,
 )
-from tests.servers import Registry, start_registry
+from tests.objectstores import SeaweedFS
+from tests.servers import Registry, start_registry, wait_until
 from tests.wire.images import Content, Image, image
 
-ROUNDS = 50
+ROUNDS = {"sqlite": 50, "postgres": 5, "postgres-s3": 5}
+"""Where the index is in PostgreSQL, that makes sure of it, and has to be killed itself to show."""
+
 CLIENTS = 4
 FORMS = (push_by_post_and_put, push_by_single_post, push_by_stream)
 
@@ -130,21 +134,32 @@ def repeat(http: httpx.Client, pusher: Pusher) -> None:
         ledger.blobs.append(whole)
 
 
+@pytest.fixture(params=list(ROUNDS))
+def kind(request: pytest.FixtureRequest) -> str:
+    """Where the index and the blobs are."""
+    return str(request.param)
+
+
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    with start_registry(
-        tmp_path / "registry", workers=2, config={"log": {"accesslog": {"disabled": True}}}
-    ) as running:
+def registry(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Registry]:
+    config: dict[str, Any] = {"log": {"accesslog": {"disabled": True}}}
+    if kind != "sqlite":
+        config["database"] = {"url": request.getfixturevalue("postgres_url")}
+    if kind == "postgres-s3":
+        seaweedfs: SeaweedFS = request.getfixturevalue("seaweedfs")
+        s3 = seaweedfs.config("tests", rootdirectory=f"killed/{tmp_path.name}")
+        config["storage"] = {"s3": s3, "redirect": {"disable": True}}
+    with start_registry(tmp_path / "registry", workers=2, config=config) as running:
         yield running
 
 
 @pytest.mark.timeout(400)
-def test_kill_9_during_parallel_pushes(registry: Registry) -> None:
+def test_kill_9_during_parallel_pushes(registry: Registry, kind: str) -> None:
     seed = random.SystemRandom().randrange(10**9)
     print(f"seed {seed}")  # noqa: T201 - to be seen where the test fails
     choose = random.Random(seed)
     told: list[Pusher] = []
-    for round_ in range(ROUNDS):
+    for round_ in range(ROUNDS[kind]):
         start = threading.Event()
         pushers = [
             Pusher(registry, f"kill/{n}", seed=f"{seed} {round_} {n}", start=start)
@@ -153,7 +168,13 @@ def test_kill_9_during_parallel_pushes(registry: Registry) -> None:
         for pusher in pushers:
             pusher.start()
         start.set()
-        threading.Event().wait(choose.uniform(0.02, 0.4))
+        enough = choose.randrange(1, 25)
+        wait_until(
+            lambda p=pushers, e=enough: sum(len(one.ledger.blobs) for one in p) >= e,  # type: ignore[misc]
+            seconds=60,
+            what="pushes",
+        )
+        threading.Event().wait(choose.uniform(0, 0.05))
         registry.kill()
         for pusher in pushers:
             pusher.join()
@@ -166,7 +187,7 @@ def test_kill_9_during_parallel_pushes(registry: Registry) -> None:
                 repeat(http, pusher)
                 pusher.ledger.tags.pop("latest", None)
         told += pushers
-    assert sum(len(pusher.ledger.manifests) for pusher in told) > ROUNDS
+    assert sum(len(pusher.ledger.manifests) for pusher in told) > ROUNDS[kind]
     with httpx.Client(base_url=registry.url, timeout=30) as http:
         for pusher in told:
             check(http, pusher)

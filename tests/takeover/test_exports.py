@@ -76,6 +76,8 @@ async def test_times_are_kept(old: Old) -> None:
 
 
 async def test_what_was_deleted_goes(old: Old) -> None:
+    with old.config_path.open("a") as file:
+        file.write("lifecycle: {trash: {window: 0s}}\n")
     old.volume.push("app", ONE, "1", "also")
     old.volume.push("app", TWO, "2")
     async with old.taken() as site:
