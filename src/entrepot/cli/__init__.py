@@ -15,6 +15,7 @@ from entrepot.cli import (
     config,
     copying,
     database,
+    explain,
     login,
     moving,
     namespace,
@@ -48,6 +49,7 @@ for group in (
     app.add_typer(group)
 app.add_typer(schedule.app)
 app.command()(scrub.scrub)
+app.command()(explain.explain)
 
 
 def main() -> None:

@@ -3,7 +3,17 @@
 from typing import Final
 
 from entrepot.api.route import Route
-from entrepot.api.v1 import access, audit, namespaces, registry, retention, robots, users, work
+from entrepot.api.v1 import (
+    access,
+    audit,
+    explaining,
+    namespaces,
+    registry,
+    retention,
+    robots,
+    users,
+    work,
+)
 from entrepot.api.v1.needs import (
     above,
     in_body,
@@ -118,6 +128,13 @@ _OPERATIONS: Final = (
     _route("GET", "/audit/events", Action.AUDIT, audit.search_events),
     _route("GET", "/audit/export", Action.AUDIT, audit.export_events),
     _route("GET", "/audit/verify", Action.AUDIT, audit.verify_events),
+    _route(
+        "GET",
+        "/repositories/{repository}/explanation",
+        Action.RETENTION,
+        explaining.explain,
+        on_repository,
+    ),
     _route("GET", "/schedules", Action.OBSERVE, work.list_schedules),
     _route("GET", "/schedules/{schedule}", Action.OBSERVE, work.show_schedule),
     _route("PUT", "/schedules/{schedule}", Action.ADMINISTER, work.set_schedule),

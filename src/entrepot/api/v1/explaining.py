@@ -1,0 +1,117 @@
+"""`/api/v1/repositories/{repository}/explanation`."""
+
+from datetime import datetime
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from entrepot.api.v1.forms import ending
+from entrepot.api.v1.operation import Call
+from entrepot.core.access import Action
+from entrepot.core.digest import Digest
+from entrepot.core.errors import (
+    BlobUnknownError,
+    DigestInvalidError,
+    ManifestUnknownError,
+    NameUnknownError,
+    ObjectUnknownError,
+    RequestInvalidError,
+    TagInvalidError,
+)
+from entrepot.core.names import RepositoryName, Tag, parse_reference
+from entrepot.services.explaining import (
+    Because,
+    Explanation,
+    explain_digest,
+    explain_repository,
+    explain_tag,
+)
+
+Reference = Annotated[
+    str,
+    Meta(max_length=512, description="A tag or a digest; without one it is the whole repository."),
+]
+
+
+class BecauseView(Struct, frozen=True):
+    """Something that keeps it, until when (null: as long as that is there), and what keeps that."""
+
+    reason: str
+    what: str
+    until: datetime | None
+    because: list["BecauseView"]
+
+    @classmethod
+    def of(cls, because: Because) -> "BecauseView":
+        """Return what is shown of it."""
+        above = [cls.of(each) for each in because.because]
+        return cls(because.reason, str(because.what), ending(because.until), above)
+
+
+class ExplanationView(Struct, frozen=True):
+    """What keeps something; `size` are the bytes of the blobs that it needs, `freed` those that
+    would be free in the end if it were deleted, because nothing else in the store needs them.
+    """
+
+    kind: str
+    repository: str
+    tag: str
+    digest: str
+    media_type: str
+    manifests: int
+    tags: int
+    size: int
+    freed: int
+    kept: list[BecauseView]
+    review_at: datetime | None
+    review_event: str
+    quarantined_at: datetime | None
+    elsewhere: list[str]
+
+    @classmethod
+    def of(cls, told: Explanation, elsewhere: list[str]) -> "ExplanationView":
+        """Return what is shown of an explanation."""
+        return cls(
+            kind=told.kind,
+            repository=str(told.repository),
+            tag=told.tag,
+            digest=str(told.digest),
+            media_type=told.media_type,
+            manifests=told.manifests,
+            tags=told.tags,
+            size=told.size,
+            freed=told.freed,
+            kept=[BecauseView.of(because) for because in told.kept],
+            review_at=ending(told.review_at),
+            review_event=told.review_event,
+            quarantined_at=ending(told.quarantined_at),
+            elsewhere=elsewhere,
+        )
+
+
+async def explain(
+    call: Call, repository: str, *, reference: Reference = "", blob: bool = False
+) -> ExplanationView:
+    """Say what keeps a tag, a manifest, a blob or the whole repository, until when, and how many
+    bytes would be free in the end if it were deleted. Of a digest that a manifest has, `blob` asks
+    for the blob.
+    """
+    stores, name = call.content(), RepositoryName.parse(repository)
+    try:
+        wanted = parse_reference(reference) if reference else None
+        if wanted is None:
+            told = await explain_repository(stores, name)
+        elif isinstance(wanted, Tag):
+            told = await explain_tag(stores, name, wanted)
+        else:
+            told = await explain_digest(stores, name, Digest(wanted), blob=blob)
+    except (DigestInvalidError, TagInvalidError) as error:
+        raise RequestInvalidError({"reason": f"{reference!r} is no tag and no digest"}) from error
+    except (NameUnknownError, ManifestUnknownError, BlobUnknownError) as error:
+        what = f"{name}, or nothing in it called {reference}" if reference else str(name)
+        raise ObjectUnknownError({"reason": f"there is no repository {what}"}) from error
+    shown = []
+    if told.elsewhere:
+        visible = await call.services.access.visible(call.identity, Action.LIST)
+        shown = [str(other) for other in told.elsewhere if visible is None or visible.shows(other)]
+    return ExplanationView.of(told, shown)
