@@ -11,11 +11,17 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from email.utils import formatdate
 
 _HEAD = 65_536
+_TOO_SKEWED = (
+    b'<?xml version="1.0"?><Error><Code>RequestTimeTooSkewed</Code><Message>The difference between '
+    b"the request time and the current time is too large.</Message></Error>"
+)
 _SLOW_DOWN = (
     b'<?xml version="1.0"?><Error><Code>SlowDown</Code>'
     b"<Message>Please reduce your request rate.</Message></Error>"
@@ -55,6 +61,10 @@ class Proxy:
         self.requests: list[str] = []
         self.broken = 0
         """Requests that met a fault, delays aside."""
+        self.clock = 0.0
+        """Seconds by which the server's clock is ahead of this machine's: with more than Amazon's
+        900 either way it refuses every request as S3 does.
+        """
 
     @property
     def url(self) -> str:
@@ -73,6 +83,13 @@ class Proxy:
         body = await reader.readexactly(_length(lines))
         self.requests.append(lines[0].rpartition(" ")[0])
         faults = self.faults
+        if abs(self.clock) > 900:
+            date = formatdate(time.time() + self.clock, usegmt=True)
+            refusal = f"HTTP/1.1 403 Forbidden\r\nDate: {date}\r\n"
+            refusal += f"Content-Length: {len(_TOO_SKEWED)}\r\n\r\n"
+            writer.write(refusal.encode() + (b"" if lines[0].startswith("HEAD") else _TOO_SKEWED))
+            await writer.drain()
+            return True
         if faults.happens(faults.delay):
             await asyncio.sleep(faults.dice.uniform(0.05, 0.5))
         if faults.happens(faults.drop):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -231,6 +232,32 @@ def test_wrong_settings_are_named(
     assert checked.returncode == 1
     assert said in checked.stdout
     assert settings["storage"]["s3"]["secretkey"] not in str(caught.value) + checked.stdout
+
+
+@pytest.mark.parametrize("clock, said", [(3600, "behind the store's"), (-7200, "ahead of")])
+def test_a_wrong_clock_is_named(
+    seaweedfs: SeaweedFS, proxy: Proxy, tmp_path: Path, clock: float, said: str
+) -> None:
+    """By the start and the check: S3 refuses what was signed a quarter of an hour ago."""
+    settings = config(seaweedfs, proxy, tmp_path)
+    path = tmp_path / "check.yml"
+    path.write_text(yaml.safe_dump({**settings, "version": "0.1"}))
+    proxy.clock = clock
+    try:
+        with (
+            pytest.raises(RegistryStartError) as caught,
+            start_registry(tmp_path / "registry", config=settings),
+        ):
+            pass
+        checked = run("config", "check", str(path))
+    finally:
+        proxy.clock = 0
+    assert checked.returncode == 1
+    for text in (str(caught.value), checked.stdout):
+        found = re.search(rf"storage.s3: the clock of this machine is (\d+) s {said}", text)
+        assert found is not None, text
+        assert abs(int(found[1]) - abs(clock)) < 60
+        assert "the store answered 403 RequestTimeTooSkewed" in text
 
 
 def test_the_check_finds_nothing_wrong(seaweedfs: SeaweedFS, proxy: Proxy, tmp_path: Path) -> None:

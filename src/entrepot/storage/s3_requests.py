@@ -8,6 +8,7 @@ import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -248,7 +249,7 @@ class S3Requests:
         if answer.status == 507 or code in _FULL_CODES:
             raise StorageFullError(text)
         if code == "RequestTimeTooSkewed":
-            raise StorageError(f"the clock of this machine is wrong: {text}")
+            raise StorageError(f"the clock of this machine is {_off(answer)}: set it; {text}")
         setting = "keyid" if code.startswith("KMS") else _KEYS.get(code, "")
         if not setting and answer.status in (301, 307, 308):
             setting = "region"
@@ -301,6 +302,16 @@ def _session(config: S3Driver) -> aiohttp.ClientSession:
 
 def _host(url: str) -> str:
     return urlsplit(url).netloc
+
+
+def _off(answer: Answer) -> str:
+    """Say how far this machine's clock is from that of the store, by the date of an answer."""
+    try:
+        theirs = parsedate_to_datetime(answer.headers.get("Date", "")).timestamp()
+    except ValueError:
+        return "wrong"
+    seconds = time.time() - theirs
+    return f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} the store's"
 
 
 def _hides_error(answer: Answer) -> bool:
