@@ -23,6 +23,7 @@ MAKES: dict[tuple[str, str], object] = {
     ("POST", "/api/v1/namespaces"): {"name": "team/new"},
     ("PATCH", "/api/v1/namespaces/{namespace}"): {"description": "new"},
     ("PUT", "/api/v1/retention/policies/{namespace}"): {"rules": [{"keep": []}]},
+    ("POST", "/api/v1/retention/runs/{namespace}"): {"dry_run": True},
     ("POST", "/api/v1/grants"): {
         "namespace": "team/sub",
         "roles": ["reader"],
@@ -42,6 +43,7 @@ MAKES: dict[tuple[str, str], object] = {
 }
 QUERIES = {
     "/api/v1/grants": "namespace=team/sub",
+    "/api/v1/retention/runs/{namespace}": "run=1",
     "/api/v1/robots": "namespace=team/sub",
     "/api/v1/access/can": "user=ada&action=pull&repository=team/sub/app",
 }
@@ -78,7 +80,8 @@ async def furnished(registry: Estate) -> dict[str, str]:
     await told(registry, ROOT, "POST", "/roles", body={"name": "unused", "actions": ["pull"]})
     schedule = {"kind": "scrub", "cron": "@yearly"}
     await told(registry, ROOT, "PUT", "/schedules/yearly", body=schedule)
-    run = await told(registry, ROOT, "POST", "/runs", body={"kind": "scrub"})
+    run = await told(registry, ROOT, "POST", "/retention/runs/team/sub", body={})
+    assert run["id"] == 1
     (grant,) = await registry.give(made("team/sub", "user:ada", "reader"))
     await told(registry, ROOT, "PUT", "/retention/policies/team/sub", body={"rules": []})
     assert (await registry.push("team/sub/app", image("app"), tag="latest")).status == 201

@@ -106,12 +106,38 @@ def test_a_policy_from_first_to_last(run: Run) -> None:
     assert (gone.returncode, "all is kept" in gone.stderr) == (1, True)
 
 
+def test_a_run(run: Run, registry: Registry) -> None:
+    """By the server that runs, whoever asks for it; what a preview says goes."""
+    for tag in ("c1", "c2", "c3"):
+        push(registry, "run", tag)
+    policy = "rules: [{name: old, repositories: run, keep: [{newest: 1}]}]"
+    assert run("set", "/", "--file", "-", text=policy).returncode == 0
+    dry = run("run", "/", "--dry-run")
+    assert dry.stdout.startswith("2 of 3 tags in 1 repositories would go; at least"), dry.stderr
+    done = run("run", "/", there=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("2 of 3 tags in 1 repositories are deleted; at least")
+    assert "in the trash they are operation " in done.stdout
+    told = json.loads(run("run", "/", "-o", "json", there=True).stdout)
+    assert (told["outcome"], told["report"]["going"]) == ("success", 0)
+    tags = httpx.get(f"{registry.url}/v2/run/tags/list", auth=AUTH).json()["tags"]
+    assert tags == ["c3"]
+    assert run("set", "/", "--file", "-", text="rules: [{keep: []}]").returncode == 0
+    stopped = run("run", "/", there=True)
+    assert (stopped.returncode, "run: all 1 tags would go" in stopped.stdout) == (2, True)
+    assert run("remove", "/").returncode == 0
+    answer = httpx.get(f"{registry.url}/api/v1/retention/runs/nowhere?run=1", auth=AUTH)
+    assert answer.status_code == 404
+    wrong = run("run", "NO", there=True)
+    assert (wrong.returncode, "can't be a namespace" in wrong.stderr) == (1, True)
+
+
 def test_a_preview_says_what_would_stop_a_run(run: Run) -> None:
     made = run("set", "/", "--file", "-", text="rules: [{keep: []}]")
     assert made.returncode == 0, made.stderr
     shown = run("preview", "/")
     assert shown.returncode == 2
-    assert "! by the policy of / a run would delete nothing" in shown.stdout
+    assert "! by the policy of / nothing goes" in shown.stdout
     assert "app: all 5 tags would go" in shown.stdout
     assert run("remove", "/").returncode == 0
 

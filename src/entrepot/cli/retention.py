@@ -10,9 +10,11 @@ import typer
 
 from entrepot.cli.accounts import ConfigOption, Form, OutputOption, fail, row, show
 from entrepot.cli.registry import Place, TokenOption, UrlOption
+from entrepot.cli.work import Desk, NoWaitOption, have_done, show_run
 
 if TYPE_CHECKING:
     from entrepot.api.v1.forms_retention import PlanView, Show
+    from entrepot.api.v1.forms_work import RunView
     from entrepot.core.retention_policy import PolicyDocument
 
 app = typer.Typer(
@@ -26,7 +28,7 @@ NamespaceArgument = Annotated[
 ]
 
 STOPPED = 2
-"""The exit status of `preview` if nothing would be deleted, because too much would go."""
+"""The exit status if by some policy nothing goes, because it would be too much."""
 
 
 @app.command("set")
@@ -133,6 +135,98 @@ def preview(
     raise typer.Exit(STOPPED if stopped else 0)
 
 
+@app.command()
+def run(
+    namespace: NamespaceArgument,
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only count what would go, and report it.")
+    ] = False,
+    brake: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PERCENT",
+            min=1,
+            max=100,
+            help="How much of the tags may go this time, instead of what the policies say.",
+        ),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Let repositories lose all their tags without asking.")
+    ] = False,
+    no_wait: NoWaitOption = False,
+    config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+    output: OutputOption = Form.TEXT,
+) -> None:
+    """Delete now what no rule keeps, in a namespace and in those below it.
+
+    A server that runs does this; if none does, it is done here. What goes can be restored from the
+    trash for a while. The exit status is 2 if something would go but must not, because it would be
+    too much.
+    """
+    place = Place(config, url, token)
+    done = _run(place, namespace, wait=not no_wait, dry_run=dry_run, brake=brake, allow_empty=yes)
+    if _empties(done) and not (yes or no_wait or dry_run) and sys.stdin.isatty():
+        for reason in _empties(done):
+            typer.echo(reason)
+        if typer.confirm("Let these repositories lose all their tags?"):
+            done = _run(place, namespace, wait=True, dry_run=False, brake=brake, allow_empty=True)
+    if output is Form.JSON or done.finished_at is None or done.outcome == "failure":
+        show_run(done, output=output)
+    else:
+        _print_run(done)
+    raise typer.Exit(STOPPED if done.report.get("stopped") else 0)
+
+
+def _run(place: Place, namespace: str, *, wait: bool, **options: Any) -> "RunView":
+    from entrepot.api.v1 import retention
+    from entrepot.api.v1.forms_retention import RetentionMake
+    from entrepot.core.decision import AccessError, parse_namespace
+    from entrepot.core.retention import RETENTION
+
+    try:
+        settings = {"namespace": parse_namespace(namespace), **options}
+    except AccessError as error:
+        fail(str(error))
+    body = RetentionMake(**options)
+    desk = Desk(
+        lambda: place.do(retention.request_retention, namespace, body),
+        lambda number: place.do(retention.show_retention, namespace, run=number),
+    )
+    return have_done(place, RETENTION, settings, wait=wait, tell=_progress, desk=desk)
+
+
+def _progress(run: "RunView") -> str:
+    told = {"deleted": 0, "going": 0} | run.report
+    return f"retention: {told['deleted']} of {told['going']} tags deleted"
+
+
+def _empties(run: "RunView") -> list[str]:
+    """Return the repositories that would lose all their tags."""
+    stopped = run.report.get("stopped", {})
+    return [reason for reasons in stopped.values() for reason in reasons if "allow_empty" in reason]
+
+
+def _print_run(run: "RunView") -> None:
+    report = run.report
+    tags = report["going"] if report["dry_run"] else report["deleted"]
+    typer.echo(
+        f"{tags} of {report['tags']} tags in {report['repositories']} repositories "
+        f"{'would go' if report['dry_run'] else 'are deleted'}; at least {size(report['freed'])} "
+        "come free when they are gone for good"
+    )
+    for name in ("untagged", "skipped"):
+        if report[name]:
+            typer.echo(f"{name}: {report[name]}")
+    if report["deleted"]:
+        typer.echo(f"in the trash they are operation {report['operation']}")
+    if report["ended"]:
+        typer.echo(f"! it ended early: {report['ended']}")
+    _print_stopped(report["stopped"])
+
+
 class _Sums:
     """Adds up what is shown, and says what a run would be stopped by."""
 
@@ -193,9 +287,13 @@ def _print_totals(totals: dict[str, int], stopped: dict[str, list[str]]) -> None
         f"{totals['going']} of {totals['tags']} tags in {totals['repositories']} repositories and "
         f"{totals['untagged']} untagged manifests go; at least {size(totals['freed'])} come free"
     )
+    _print_stopped(stopped)
+
+
+def _print_stopped(stopped: dict[str, list[str]]) -> None:
     for namespace, reasons in stopped.items():
-        typer.echo(f"! by the policy of {namespace} a run would delete nothing, because too much")
-        typer.echo("  would go; if that is right, allow it for one run (--brake, --yes):")
+        typer.echo(f"! by the policy of {namespace} nothing goes, because it would be too much; if")
+        typer.echo("  that is right, allow it for one run (--brake, --yes):")
         for reason in reasons:
             typer.echo(f"  {reason}")
 

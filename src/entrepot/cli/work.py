@@ -6,7 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -25,26 +25,36 @@ _LOOK_EVERY = 1.0
 _BYTES = re.compile(r"(\d{1,15})([KMGT]?)(?:i?B)?", re.IGNORECASE)
 
 
+class Desk(NamedTuple):
+    """Where work is asked for, and where one hears how far it is."""
+
+    request: "Callable[[], RunView]"
+    look: "Callable[[int], RunView]"
+
+
 def have_done(
-    place: Place, kind: str, settings: "Document", *, wait: bool, tell: Callable[["RunView"], str]
+    place: Place,
+    kind: str,
+    settings: "Document",
+    *,
+    wait: bool,
+    tell: Callable[["RunView"], str],
+    desk: Desk | None = None,
 ) -> "RunView":
     """Have something done, wait for its end and return it; `tell` says how far it is. Without
-    `wait` it is only asked for.
+    `wait` it is only asked for. `desk` is for kinds of work that have one of their own.
     """
-    from entrepot.api.v1.forms_work import RunMake
-    from entrepot.api.v1.work import request_run, show_run
-
-    body = RunMake(kind=kind, settings=settings)
+    desk = desk or _desk(place, kind, settings)
     if not wait:
-        return place.do(request_run, body)
+        return desk.request()
     progress = _Progress(tell)
     try:
         if place.url is None:
             return _here(place, kind, settings, progress)
-        run = place.do(request_run, body)
+        run = desk.request()
         while run.finished_at is None:
             time.sleep(_LOOK_EVERY)
-            run = place.do(show_run, run.id)
+            run = desk.look(run.id)
             progress(run)
         return run
     except KeyboardInterrupt:
@@ -53,6 +63,14 @@ def have_done(
         raise typer.Exit(130) from None
     finally:
         progress.end()
+
+
+def _desk(place: Place, kind: str, settings: "Document") -> Desk:
+    from entrepot.api.v1.forms_work import RunMake
+    from entrepot.api.v1.work import request_run, show_run
+
+    body = RunMake(kind=kind, settings=settings)
+    return Desk(lambda: place.do(request_run, body), lambda run: place.do(show_run, run))
 
 
 def _here(place: Place, kind: str, settings: "Document", progress: "_Progress") -> "RunView":

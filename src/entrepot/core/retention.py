@@ -16,6 +16,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
+from entrepot.core.decision import AccessError, parse_namespace
 from entrepot.core.digest import Digest
 from entrepot.core.manifest import is_companion_tag
 from entrepot.core.patterns import Pattern, TagPattern
@@ -30,6 +31,9 @@ EXPIRES: Final = ("org.entrepot.expires-after", "quay.expires-after")
 """Annotations or labels by which an image says how long it lives."""
 
 
+Percent = Annotated[int, Meta(ge=1, le=100)]
+
+
 class RetentionRun(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a run is told: the namespace, all that is below it included. `brake` counts instead of
     that of the policies, in percent; with `allow_empty` repositories may lose all their tags.
@@ -37,8 +41,14 @@ class RetentionRun(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     namespace: str = ""
     dry_run: bool = False
-    brake: Annotated[int, Meta(ge=1, le=100)] | None = None
+    brake: Percent | None = None
     allow_empty: bool = False
+
+    def __post_init__(self) -> None:
+        try:
+            parse_namespace(self.namespace)
+        except AccessError as error:
+            raise ValueError(str(error)) from None
 
 
 class Tagged(Struct, frozen=True, kw_only=True):

@@ -5,8 +5,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from entrepot.api.v1.forms import ending, moment
-from entrepot.core.retention import Fate, Tagged
+from entrepot.api.v1.forms import Form, ending, moment
+from entrepot.core.retention import Fate, Percent, Tagged
 from entrepot.core.retention_policy import PolicyDocument
 from entrepot.services.retention import KnownPolicy, Plan
 
@@ -31,6 +31,16 @@ class PolicyView(Struct, frozen=True):
             updated_at=moment(known.updated_at),
             updated_by=known.updated_by,
         )
+
+
+class RetentionMake(Form, frozen=True):
+    """How a run is done. `brake` counts instead of that of the policies, in percent; with
+    `allow_empty` repositories may lose all their tags.
+    """
+
+    dry_run: bool = False
+    brake: Percent | None = None
+    allow_empty: bool = False
 
 
 class FateView(Struct, frozen=True):

@@ -1,14 +1,22 @@
 """`/api/v1/retention`: what is kept, and what becomes of tags."""
 
 from contextlib import aclosing
-from typing import Final
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
 
 from entrepot.api.v1.forms import PAGE, After, Limit, Page
-from entrepot.api.v1.forms_retention import PlanView, PolicyView, Show
+from entrepot.api.v1.forms_retention import PlanView, PolicyView, RetentionMake, Show
+from entrepot.api.v1.forms_work import RunView
 from entrepot.api.v1.operation import Call, sees
 from entrepot.core.decision import parse_namespace
+from entrepot.core.retention import RETENTION
 from entrepot.core.retention_policy import PolicyDocument
+from entrepot.core.work import WorkUnknownError
 from entrepot.services.retention import Planner, known_policies
+
+RunNumber = Annotated[int, Meta(ge=1, le=2**63 - 1, description="The run.")]
 
 _MANY: Final = 5000
 """Tags that end a page."""
@@ -58,3 +66,20 @@ async def preview_retention(
             found.append(PlanView.of(plan, show))
             shown += len(plan.tagged)
     return Page(found)
+
+
+async def request_retention(call: Call, namespace: str, body: RetentionMake) -> RunView:
+    """Ask for a run of retention in a namespace, and in those below it, as soon as may be. If the
+    same was asked for and is not done yet, that is the answer.
+    """
+    settings = {"namespace": parse_namespace(namespace), **msgspec.structs.asdict(body)}
+    return RunView.of(await call.services.runs.request(RETENTION, settings, by=call.by))
+
+
+async def show_retention(call: Call, namespace: str, *, run: RunNumber) -> RunView:
+    """Show a run of retention in a namespace, also while it is under way."""
+    found = await call.services.runs.find(run)
+    place = parse_namespace(namespace) or "/"
+    if found.kind != RETENTION or found.report.get("namespace", place) != place:
+        raise WorkUnknownError(f"there is no run {run}")
+    return RunView.of(found)
