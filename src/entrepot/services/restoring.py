@@ -38,6 +38,9 @@ class Restoring:
     by: Actor
     now: int
     force: bool = False
+    along: bool = True
+    """Whether what was deleted with a manifest because it belongs to it comes back with it; it need
+    not be looked for if it is asked for as well."""
     tagged: bool = True
     """Whether manifests come back with their tags; those that are made of digests always do."""
     manifests: int = 0
@@ -75,7 +78,7 @@ class Restoring:
                 operation=row.operation,
             )
             self.notes.add(told)
-        belonging = await list_thrown_with(self.transaction, row)
+        belonging = await list_thrown_with(self.transaction, row) if self.along else ()
         await take_out(self.transaction, row.id)
         for each in belonging:
             if each.tag and not (self.tagged or is_companion_tag(each.tag)):

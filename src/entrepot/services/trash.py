@@ -115,7 +115,9 @@ async def restore(stores: Stores, wanted: Selection, *, by: Actor, force: bool =
     before, seen = NEWEST, set[tuple[str, str]]()
     while rows := await list_trash(stores.index, wanted, before=before, limit=BATCH):
         numbers = [row.id for row in rows if not _is_older(row, seen)]
-        parts.append(await _restore_rows(stores, numbers, by=by, force=force))
+        parts.append(
+            await _restore_rows(stores, numbers, by=by, force=force, along=bool(wanted.ids))
+        )
         before = rows[-1].id
     if not parts:
         raise UndoUnknownError("there is nothing like that in the trash")
@@ -134,12 +136,12 @@ def _is_older(row: Trashed, seen: set[tuple[str, str]]) -> bool:
 
 
 async def _restore_rows(
-    stores: Stores, numbers: Sequence[int], *, by: Actor, force: bool
+    stores: Stores, numbers: Sequence[int], *, by: Actor, force: bool, along: bool
 ) -> Restored:
     now = stores.now()
 
     async def work(transaction: Transaction, notes: Notes) -> Restored:
-        restoring = Restoring(stores, transaction, notes, by, now, force)
+        restoring = Restoring(stores, transaction, notes, by, now, force, along)
         for number in numbers:
             await restoring.restore(number)
         return Restored(restoring.manifests, restoring.tags, restoring.left)

@@ -1,0 +1,110 @@
+"""What a repository, or all of a namespace, holds: counting it, and going through it from above."""
+
+from typing import Final, NamedTuple
+
+from entrepot.core.digest import Digest
+from entrepot.core.names import Tag
+from entrepot.db.engine import Reader, required
+from entrepot.db.followers import Stored
+
+_LIST_ROOTS: Final = """
+    SELECT manifests.id, manifests.digest FROM manifests
+    WHERE manifests.repository_id = :repository AND manifests.digest > :last
+      AND manifests.id <= :most AND NOT EXISTS (
+          SELECT 1 FROM manifest_children WHERE manifest_children.child_id = manifests.id
+      )
+    ORDER BY manifests.digest LIMIT :limit
+"""
+_LIST_ROOT_TAGS = f"""
+    SELECT tags.name FROM ({_LIST_ROOTS}) AS roots JOIN tags ON tags.manifest_id = roots.id
+"""  # noqa: S608 - constants alone
+_FIND_LAST = "SELECT COALESCE(MAX(id), 0) FROM manifests WHERE repository_id = :repository"
+_COUNT = """
+    SELECT (SELECT COUNT(*) FROM manifests WHERE repository_id = :repository),
+           (SELECT COUNT(*) FROM tags WHERE repository_id = :repository)
+"""
+_IN_AREA: Final = """
+    (repositories.name = :own OR (repositories.name >= :first AND repositories.name < :end))
+"""
+# What is linked from nowhere else.
+_MEASURE = f"""
+    SELECT COALESCE(SUM(blobs.size), 0) FROM (
+        SELECT DISTINCT repository_blobs.digest FROM repositories
+        JOIN repository_blobs ON repository_blobs.repository_id = repositories.id
+        WHERE {_IN_AREA}
+    ) AS linked
+    JOIN blobs ON blobs.digest = linked.digest
+    WHERE NOT EXISTS (
+        SELECT 1 FROM repository_blobs
+        JOIN repositories ON repositories.id = repository_blobs.repository_id
+        WHERE repository_blobs.digest = linked.digest AND NOT {_IN_AREA}
+    )
+"""  # noqa: S608 - constants alone
+_LIST_BLOBS = "SELECT digest FROM manifest_blobs WHERE manifest_id = :manifest"
+_LIST_USERS = """
+    SELECT manifest_id FROM manifest_blobs
+    WHERE digest = :digest AND repository_id = :repository LIMIT :limit
+"""
+_SIZE = """
+    SELECT size FROM blobs WHERE digest = :digest AND NOT EXISTS (
+        SELECT 1 FROM repository_blobs
+        WHERE repository_blobs.digest = blobs.digest AND repository_id <> :repository
+    )
+"""
+
+_AFTER_SLASH: Final = chr(ord("/") + 1)
+
+
+class Count(NamedTuple):
+    """How many there are."""
+
+    manifests: int
+    tags: int
+
+
+async def find_last_manifest(reader: Reader, repository: int) -> int:
+    """Return the highest id of a repository's manifests, 0 if it has none."""
+    row = await reader.fetch_one(_FIND_LAST, {"repository": repository})
+    return int(required(row)[0])
+
+
+async def list_roots(
+    reader: Reader, repository: int, *, last: bytes, most: int, limit: int
+) -> tuple[list[Stored], list[Tag]]:
+    """Return at most `limit` manifests that no index lists, by their packed digests, which come
+    after `last`, and with ids up to `most`; and the tags that point at them.
+    """
+    values = {"repository": repository, "last": last, "most": most, "limit": limit}
+    rows = await reader.fetch_all(_LIST_ROOTS, values)
+    tags = await reader.fetch_all(_LIST_ROOT_TAGS, values)
+    return [Stored(row[0], Digest.unpack(row[1])) for row in rows], [Tag(row[0]) for row in tags]
+
+
+async def count_content(reader: Reader, repository: int) -> Count:
+    """Return how much a repository holds."""
+    return Count(*required(await reader.fetch_one(_COUNT, {"repository": repository})))
+
+
+async def measure_area(reader: Reader, name: str, *, below: bool) -> int:
+    """Return the bytes of the blobs that only a repository links; or, with those `below`, only
+    those in the namespace of this name.
+    """
+    first, end = (f"{name}/", f"{name}{_AFTER_SLASH}") if below else ("", "")
+    values = {"own": name, "first": first, "end": end}
+    return int(required(await reader.fetch_one(_MEASURE, values))[0])
+
+
+async def measure_exclusive(reader: Reader, repository: int, manifests: set[int]) -> int:
+    """Return the bytes of the blobs that only these manifests of a repository need."""
+    blobs: set[bytes] = set()
+    for manifest in manifests:
+        rows = await reader.fetch_all(_LIST_BLOBS, {"manifest": manifest})
+        blobs |= {row[0] for row in rows}
+    total = 0
+    for digest in blobs:
+        values = {"digest": digest, "repository": repository, "limit": len(manifests) + 1}
+        users = {row[0] for row in await reader.fetch_all(_LIST_USERS, values)}
+        if users <= manifests:
+            row = await reader.fetch_one(_SIZE, {"digest": digest, "repository": repository})
+            total += row[0] if row is not None else 0
+    return total
