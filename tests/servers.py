@@ -283,6 +283,21 @@ def start_registry(
         registry.stop()
 
 
+def children(registry: Registry, name: str) -> set[int]:
+    """The process ids of a server's living processes of that name."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            called = (folder / "comm").read_text().strip()
+        except OSError:
+            continue
+        alive = fields[0] != "Z" and int(fields[1]) == registry.process.pid
+        if alive and called == name:
+            found.add(int(folder.name))
+    return found
+
+
 def _members(group: int) -> list[int]:
     """The processes of a process group."""
     found = []

@@ -173,7 +173,7 @@ class Site:
 
     async def collect(self) -> None:
         """Until there is nothing to do at this time."""
-        while (await self.collector.step()).looked:
+        while await self.collector.step():
             pass
 
     async def collect_for(self, microseconds: int, *, pieces: int = 8) -> None:

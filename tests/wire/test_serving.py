@@ -22,6 +22,7 @@ from tests.programs import run
 from tests.servers import (
     Registry,
     RegistryStartError,
+    children,
     default_config,
     free_port,
     start_registry,
@@ -33,17 +34,7 @@ MIB = 1 << 20
 
 def workers(registry: Registry) -> set[int]:
     """The process ids of the worker processes that live."""
-    found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            name = (folder / "comm").read_text().strip()
-        except OSError:
-            continue
-        alive = fields[0] != "Z" and int(fields[1]) == registry.process.pid
-        if alive and name == "entrepot-worker":
-            found.add(int(folder.name))
-    return found
+    return children(registry, "entrepot-worker")
 
 
 def is_alive(pid: int) -> bool:

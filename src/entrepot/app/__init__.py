@@ -5,11 +5,13 @@ from entrepot.app.checking import check_servers
 from entrepot.app.preparing import adopt, prepare
 from entrepot.app.runtime import build
 from entrepot.app.stores import opened, place, storage_check
+from entrepot.app.upkeep import keep_up
 
 __all__ = [
     "adopt",
     "build",
     "check_servers",
+    "keep_up",
     "opened",
     "opened_accounts",
     "place",

@@ -118,7 +118,7 @@ async def _recover(config: Config) -> None:
         await _make_sure_of_owner(config, stores, tree)
         await upload_secret(stores)
         await ensure_administrator(config, stores.index)
-        for digest in await recover(stores, boot=_boot()):
+        for digest in await recover(stores, boot=boot()):
             _log.error("blob was lost when the power went; push the image again", digest=digest)
         await begin_takeover(stores, Layout(tree), source=place(config))
 
@@ -133,7 +133,7 @@ async def _make_sure_of_owner(config: Config, stores: Stores, tree: Tree) -> Non
         raise _told(about_storage(config, error), error) from error
 
 
-def _boot() -> str:
+def boot() -> str:
     """Return what names this run of the machine, or something new if nothing does."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

@@ -7,7 +7,6 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from entrepot.api.asgi import Application
@@ -18,47 +17,34 @@ from entrepot.api.logins import Logins
 from entrepot.api.origins import Origins
 from entrepot.api.routes import TABLE, Router
 from entrepot.app.accounts import administration, ensure_administrator
-from entrepot.app.audit import audit_chores, open_trail
+from entrepot.app.audit import open_trail
 from entrepot.app.authentication import Authentication, limiter
 from entrepot.app.browsers import open_browser, page_routes
 from entrepot.app.preparing import upload_secret
 from entrepot.app.rights import access_rules
 from entrepot.app.stores import (
     THREADS,
-    index_address,
+    OpenStores,
     keeping_of,
     now,
-    object_client,
-    object_store,
-    open_filesystem,
-    own_directory,
+    open_stores,
     tree_of,
 )
 from entrepot.app.tokens import challenges_of, open_tokens
-from entrepot.app.work import open_runner
+from entrepot.app.upkeep import upkeep_of
 from entrepot.config import Config
 from entrepot.core.access import Action
-from entrepot.db import Database
 from entrepot.db.address import IndexAddress
 from entrepot.db.opening import migrate_index, open_index
 from entrepot.health import HealthBoard
 from entrepot.services.access import Access as Rights
-from entrepot.services.audit import Trail
 from entrepot.services.imports import find_past, take_part
 from entrepot.services.layout import Layout
-from entrepot.services.maintenance import Chore, Upkeep
 from entrepot.services.push import ManifestRules
 from entrepot.services.stores import Stores
-from entrepot.services.tag_history import forget_old_history
 from entrepot.services.uploads import Uploads
-from entrepot.storage.filesystem import FilesystemStore
 from entrepot.storage.memory import MemoryStore
-from entrepot.storage.object_store import ObjectStore
-from entrepot.storage.objects import ObjectDriver
-from entrepot.telemetry import Access, AccessLog, Metrics
-
-_FORGET_EVERY = 600.0
-"""Seconds after which some of the history of tags that is too old is deleted."""
+from entrepot.telemetry import Access, AccessLog, Load, Metrics
 
 
 def build(config: Config, *, health: HealthBoard, metrics: Path) -> Application:
@@ -89,9 +75,8 @@ class _Runtime:
         self.access = None if config.log.accesslog.disabled else AccessLog(config.log)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="storage")
         self._temporary: Path | None = None
-        self._index: Database | None = None
+        self._opened: OpenStores | None = None
         self._authentication: Authentication | None = None
-        self._objects: ObjectDriver | None = None
         self._upkeep: asyncio.Task[None] | None = None
         self._takeover: asyncio.Task[None] | None = None
         self._noting: asyncio.Task[None] | None = None
@@ -106,8 +91,8 @@ class _Runtime:
         self._authentication = await self._authenticate(stores)
         secret = config.http.secret or await upload_secret(stores)
         uploads = Uploads(stores, key=secret.encode())
-        if not config.storage.maintenance.readonly.enabled:
-            self._upkeep = asyncio.create_task(self._upkeep_of(stores, secret).run())
+        if self._temporary is not None and not config.storage.maintenance.readonly.enabled:
+            self._keep_up(stores, secret, self._temporary)
         links = Links(
             host=config.http.host,
             prefix=config.http.path_prefix,
@@ -160,10 +145,8 @@ class _Runtime:
                     await task
         if self._authentication is not None:
             await self._authentication.stop()
-        if self._index is not None:
-            await self._index.close()
-        if self._objects is not None:
-            await self._objects.close()
+        if self._opened is not None:
+            await self._opened.close()
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
         self._threads.shutdown()
@@ -200,75 +183,48 @@ class _Runtime:
 
     def _stores(self) -> Stores:
         if self._config.storage.driver == "inmemory":
-            self._temporary = Path(tempfile.mkdtemp(prefix="entrepot-index-"))
-            address = IndexAddress(f"sqlite://{self._temporary / 'index.sqlite3'}")
-            migrate_index(address)
-            memory = MemoryStore()
-            self._index = open_index(address, durable=False, committed=self.metrics.index_commit)
-            return Stores(
-                self._index,
-                memory,
-                memory,
-                now,
-                self._trail(self._index),
-                keeping=keeping_of(self._config),
-            )
-        self._index = open_index(
-            index_address(self._config),
-            durable=self._config.storage.durability == "full",
-            committed=self.metrics.index_commit,
-        )
-        store: FilesystemStore | ObjectStore
-        if self._config.storage.in_objects:
-            driver = self._config.storage.driver
-            self._objects = object_client(
-                self._config,
-                observe=lambda action, seconds: self.metrics.storage_action(
-                    driver, action, seconds
-                ),
-            )
-            store = object_store(self._config, self._objects, self._index, self._threads)
-        else:
-            store = open_filesystem(self._config, self._threads, self.metrics)
-        return Stores(
-            self._index,
-            store,
-            store,
-            now,
-            self._trail(self._index),
-            keeping=keeping_of(self._config),
-        )
+            return self._in_memory()
+        self._opened = open_stores(self._config, self._threads, self.metrics)
+        return self._opened.stores
 
-    def _trail(self, index: Database) -> Trail:
-        return open_trail(self._config, index, metrics=self.metrics)
+    def _in_memory(self) -> Stores:
+        self._temporary = Path(tempfile.mkdtemp(prefix="entrepot-index-"))
+        address = IndexAddress(f"sqlite://{self._temporary / 'index.sqlite3'}")
+        migrate_index(address)
+        memory = MemoryStore()
+        index = open_index(address, durable=False, committed=self.metrics.index_commit)
+        trail = open_trail(self._config, index, metrics=self.metrics)
+        stores = Stores(index, memory, memory, now, trail, keeping=keeping_of(self._config))
+        self._opened = OpenStores(stores, None)
+        return stores
 
     async def _with_past(self, stores: Stores) -> Stores:
         """Take part in a takeover of what `registry:2` left here, if one is under way."""
-        if self._config.storage.driver == "inmemory":
+        if self._opened is None or self._temporary is not None:
             return stores
-        tree = tree_of(self._config, self._objects, self._threads)
+        tree = tree_of(self._config, self._opened.objects, self._threads)
         past = await find_past(stores, Layout(tree))
         if past is not None:
             stores = replace(stores, past=past)
             self._takeover = asyncio.create_task(take_part(stores, past, self.metrics))
         return stores
 
-    def _upkeep_of(self, stores: Stores, secret: str) -> Upkeep:
-        purging = self._config.storage.maintenance.uploadpurging
-        place = self._temporary or own_directory(self._config) or self._shared
-        return Upkeep(
-            stores=stores,
+    def _keep_up(self, stores: Stores, secret: str, place: Path) -> None:
+        """Do here what is done in the background: nobody else has what is in memory."""
+
+        async def always() -> int:
+            return 0
+
+        upkeep = upkeep_of(
+            self._config,
+            stores,
+            secret=secret,
             lock=place / "upkeep.lock",
-            purge_every=purging.interval if purging.enabled else None,
-            purge_age=purging.age,
-            purge_dry_run=purging.dryrun,
             metrics=self.metrics,
-            chores=[
-                *audit_chores(self._config, stores.index, trail=stores.trail, secret=secret),
-                Chore(_FORGET_EVERY, partial(forget_old_history, stores)),
-            ],
-            beside=[open_runner(self._config, stores, metrics=self.metrics).run],
+            find_owned_since=always,
+            busyness=Load(self._shared),
         )
+        self._upkeep = asyncio.create_task(upkeep.run())
 
 
 def _limits(config: Config) -> Limits:

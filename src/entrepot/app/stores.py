@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 from typing import Final
@@ -173,6 +174,46 @@ def storage_key(config: Config, error: StorageError | None = None) -> str:
 def about_storage(config: Config, error: StorageError) -> str:
     """Say what is wrong with the storage, and with which key."""
     return f"{storage_key(config, error)}: {error}"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStores:
+    """The stores of one process of a server; `objects` is the driver of its object store."""
+
+    stores: Stores
+    objects: ObjectDriver | None
+
+    async def close(self) -> None:
+        """Finish what was begun."""
+        await self.stores.index.close()
+        if self.objects is not None:
+            await self.objects.close()
+
+
+def open_stores(
+    config: Config, threads: ThreadPoolExecutor, metrics: Metrics, *, aside: bool = False
+) -> OpenStores:
+    """Open stores that are not in memory. `threads` does what may wait for the disk; `aside` as
+    `open_index` has it.
+    """
+    index = open_index(
+        index_address(config),
+        durable=config.storage.durability == "full",
+        aside=aside,
+        committed=metrics.index_commit,
+    )
+    objects: ObjectDriver | None = None
+    store: FilesystemStore | ObjectStore
+    if config.storage.in_objects:
+        driver = config.storage.driver
+        objects = object_client(
+            config, observe=lambda action, took: metrics.storage_action(driver, action, took)
+        )
+        store = object_store(config, objects, index, threads)
+    else:
+        store = open_filesystem(config, threads, metrics)
+    trail = open_trail(config, index, metrics=metrics)
+    return OpenStores(Stores(index, store, store, now, trail, keeping=keeping_of(config)), objects)
 
 
 @asynccontextmanager

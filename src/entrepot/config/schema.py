@@ -269,7 +269,10 @@ class Database(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = ""
     maxconnections: Annotated[
-        int, about("Connections to PostgreSQL that each worker opens at most.", minimum=1)
+        int,
+        about(
+            "Connections to PostgreSQL that each worker, and the upkeep, opens at most.", minimum=1
+        ),
     ] = 8
     connecttimeout: Annotated[
         Duration,

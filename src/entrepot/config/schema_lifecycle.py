@@ -26,6 +26,18 @@ class Collection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "`registry:2` left untagged stay until somebody asks for it."
         ),
     ] = True
+    batch: Annotated[
+        int,
+        about("How much is looked at in one transaction.", minimum=1),
+    ] = 100
+    rate: Annotated[
+        float,
+        about("How much is looked at in a second, at most; 0 is as much as possible.", minimum=0),
+    ] = 2000.0
+    maxpause: Annotated[
+        Duration,
+        about("The longest pause between two transactions while the server is busy.", minimum=0),
+    ] = 1.0
 
 
 class Trash(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -55,13 +55,15 @@ def open_index(
     address: IndexAddress,
     *,
     durable: bool = True,
+    aside: bool = False,
     committed: Callable[[float], None] = lambda _seconds: None,
 ) -> Database:
     """Open an index that has the newest schema, in the running event loop. `committed` is told the
-    seconds that each commit took; unless `durable`, every write is a lazy one.
+    seconds that each commit took; unless `durable`, every write is a lazy one. `aside` is for a
+    process of low priority (`SqliteDatabase`).
     """
     if address.is_file:
-        return SqliteDatabase(address.path, durable=durable, committed=committed)
+        return SqliteDatabase(address.path, durable=durable, aside=aside, committed=committed)
     from entrepot.db.postgres import PostgresDatabase
 
     return PostgresDatabase(address, durable=durable, committed=committed)

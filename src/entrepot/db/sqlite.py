@@ -128,7 +128,8 @@ def _bytes(value: object) -> int:
 
 class SqliteDatabase(Statements):
     """An index in one file. `committed` is told the seconds that each shared commit took; unless
-    `durable`, every write is a lazy one.
+    `durable`, every write is a lazy one. With `aside` lazy writes are left to the thread, too: a
+    caller that may have to wait for a processor doesn't hold the index meanwhile.
     """
 
     def __init__(
@@ -136,9 +137,11 @@ class SqliteDatabase(Statements):
         path: Path,
         *,
         durable: bool = True,
+        aside: bool = False,
         committed: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
         super().__init__(connect(path))
+        self._aside = aside
         self._writer = connect(path)
         # Checkpoints wait for the disk: they are for the thread, after it has answered.
         self._writer.execute("PRAGMA wal_autocheckpoint = 0")
@@ -184,7 +187,7 @@ class SqliteDatabase(Statements):
         handing the work to the thread does.
         """
         job = _Job(work, durable=False)
-        if not self._jobs.empty() or not self._commit_now(job):
+        if self._aside or not self._jobs.empty() or not self._commit_now(job):
             return cast("T", await self._submit(job))
         if job.error is not None:
             raise job.error

@@ -20,6 +20,7 @@ from entrepot.server.lifespan import Application
 from entrepot.server.linux import raise_open_files
 from entrepot.server.listening import bind, bound_address, listen
 from entrepot.server.monitor import Watch, monitor
+from entrepot.server.upkeep import Keep, upkeep
 from entrepot.server.waiting import answer_meanwhile, keep_trying
 from entrepot.telemetry import new_directory
 
@@ -77,6 +78,17 @@ class Plan:
             return None
         given = Watch(self.config, checks, self.board, self.metrics, self.debug_bound)
         return lambda _: monitor(given)
+
+    @property
+    def upkeep(self) -> Body | None:
+        """The process that does what is done in the background, unless that is nothing, or can only
+        be done where the content is: in the only worker.
+        """
+        storage = self.config.storage
+        if storage.maintenance.readonly.enabled or storage.inmemory is not None:
+            return None
+        given = Keep(self.config, self.metrics)
+        return lambda _: upkeep(given)
 
     def listen(self) -> tuple[socket.socket, ...]:
         """Let connections come in; a socket for each worker. Raises StartError."""

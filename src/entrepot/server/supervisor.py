@@ -2,9 +2,10 @@
 
 It has one thread, for ever: it forks workers at any time, and a process with threads must not. So
 it opens no index and no store either; what needs doing once (`prepare`) is done by a child that
-ends. Health checks and the debug server have a child of their own, the monitor.
+ends. Two children stand beside the workers: the monitor has health checks and the debug server, the
+upkeep what is done in the background; it is started once requests are served.
 
-    worker dies              it is started again; the others go on
+    worker dies              it is started again; the others go on; so are monitor and upkeep
     SIGHUP, new certificate  new workers are started; when all of them serve, the old ones leave,
                              each after its last request; if one doesn't come up, the old ones stay
     SIGTERM, SIGINT          connections are refused at once, requests go on for
@@ -29,7 +30,7 @@ from entrepot.server.certificates import (
     load_certificates,
     release,
 )
-from entrepot.server.children import Child, collect, fork
+from entrepot.server.children import Body, Child, collect, fork
 from entrepot.server.errors import StartError
 from entrepot.server.plan import Plan
 from entrepot.server.worker import Work, work
@@ -39,6 +40,10 @@ GRACE_SECONDS = 5.0
 
 CERTIFICATE_SECONDS = 2.0
 """Time between two looks at the certificate's files."""
+
+_UPKEEP_SECONDS = 1.0
+"""Time from which on requests are served until there is an upkeep: it is in no hurry, and they are.
+"""
 
 _BACKOFF_SECONDS = 1.0
 _SOON_SECONDS = 5.0
@@ -50,10 +55,11 @@ State = Literal["starting", "serving", "ending"]
 
 @dataclass(slots=True)
 class Later:
-    """A worker or the monitor that is to be started again at a time of the monotonic clock."""
+    """A child that is to be started again at a time of the monotonic clock."""
 
     at: float
     start: Callable[[], None]
+    is_worker: bool = False
 
 
 class Supervisor:
@@ -65,7 +71,8 @@ class Supervisor:
         self._workers: list[Child] = []
         self._newcomers: list[Child] = []
         self._leavers: list[Child] = []
-        self._monitor: Child | None = None
+        self._beside: dict[str, Child] = {}
+        """The monitor and the upkeep, by name."""
         self._later: list[Later] = []
         self._certificates: Certificates | None = plan.certificates
         self._next_certificates: Certificates | None = None
@@ -81,8 +88,7 @@ class Supervisor:
         if self._is_ending():
             return 0
         self._listeners = self._plan.listen()
-        if self._plan.monitor is not None:
-            self._start_monitor()
+        self._start_beside("monitor", self._plan.monitor)
         self._workers = [self._start_worker(place) for place in range(self._plan.workers)]
         while not self._is_ending() or self._leavers:
             for number in self._waking.wait(self._patience()):
@@ -90,7 +96,7 @@ class Supervisor:
             self._collect()
             self._look_after_newcomers()
             self._look_at_time()
-        self._end_monitor()
+        self._end_beside()
         return 0
 
     def _is_ending(self) -> bool:
@@ -140,8 +146,7 @@ class Supervisor:
             if listener is not but:
                 listener.close()
 
-    def _start_monitor(self) -> None:
-        body = self._plan.monitor
+    def _start_beside(self, name: str, body: Body | None) -> None:
         if body is None or self._is_ending():
             return
 
@@ -149,7 +154,7 @@ class Supervisor:
             self._close_listeners()
             return body(pipe)
 
-        self._monitor = fork(without_main_socket, name="entrepot-monitor")
+        self._beside[name] = fork(without_main_socket, name=f"entrepot-{name}")
 
     def _signalled(self, number: int) -> None:
         if number in {signal.SIGTERM, signal.SIGINT}:
@@ -163,8 +168,8 @@ class Supervisor:
 
     def _collect(self) -> None:
         for pid, status in collect():
-            if self._monitor is not None and self._monitor.pid == pid:
-                self._monitor_ended(self._monitor, status)
+            for name in [name for name, child in self._beside.items() if child.pid == pid]:
+                self._beside_ended(name, status)
             for group in (self._workers, self._newcomers, self._leavers):
                 for child in [one for one in group if one.pid == pid]:
                     os.close(child.pipe)
@@ -181,23 +186,26 @@ class Supervisor:
         if self._state == "starting" and not child.ready:
             self._kill_all()
             raise StartError(f"a worker could not start (status {status}); see the log above")
-        self._start_later(child, lambda: self._start_worker_again(child.place))
+        again = Later(
+            self._soon(child), lambda: self._start_worker_again(child.place), is_worker=True
+        )
+        self._later.append(again)
 
     def _start_worker_again(self, place: int) -> None:
         self._workers.append(self._start_worker(place))
 
-    def _monitor_ended(self, child: Child, status: int) -> None:
+    def _beside_ended(self, name: str, status: int) -> None:
+        child = self._beside.pop(name)
         os.close(child.pipe)
-        self._monitor = None
         if not self._is_ending():
-            _log.error("the monitor ended unexpectedly", worker_pid=child.pid, status=status)
-            self._start_later(child, self._start_monitor)
+            _log.error(f"the {name} ended unexpectedly", worker_pid=child.pid, status=status)
+            body = self._plan.monitor if name == "monitor" else self._plan.upkeep
+            self._later.append(Later(self._soon(child), lambda: self._start_beside(name, body)))
 
-    def _start_later(self, ended: Child, start: Callable[[], None]) -> None:
-        """Start again at once, or after a pause if it ended soon after its start."""
+    def _soon(self, ended: Child) -> float:
+        """When to start it again: at once, or after a pause if it ended soon after its start."""
         now = time.monotonic()
-        pause = _BACKOFF_SECONDS if now - ended.birth < _SOON_SECONDS else 0.0
-        self._later.append(Later(now + pause, start))
+        return now + (_BACKOFF_SECONDS if now - ended.birth < _SOON_SECONDS else 0.0)
 
     def _look_after_newcomers(self) -> None:
         for child in (*self._workers, *self._newcomers):
@@ -206,6 +214,9 @@ class Supervisor:
         if self._state == "starting" and all(child.ready for child in self._workers):
             self._state = "serving"
             self._plan.serving()
+            at = time.monotonic() + _UPKEEP_SECONDS
+            upkeep = self._plan.upkeep
+            self._later.append(Later(at, lambda: self._start_beside("upkeep", upkeep)))
         if self._newcomers and all(child.ready for child in self._newcomers):
             self._hand_over()
 
@@ -255,7 +266,7 @@ class Supervisor:
             child.tell(signal.SIGUSR1)
         self._leavers += self._workers
         self._workers, self._newcomers = self._newcomers, []
-        self._later.clear()
+        self._later = [later for later in self._later if not later.is_worker]
         if self._next_certificates is not None:
             if self._certificates is not None:
                 release(self._certificates)
@@ -287,15 +298,24 @@ class Supervisor:
         for child in self._leavers:
             child.leaving = True
             child.tell(signal.SIGTERM)
+        if "upkeep" in self._beside:
+            self._beside["upkeep"].tell(signal.SIGTERM)
 
     def _kill_all(self) -> None:
         for child in (*self._workers, *self._newcomers, *self._leavers):
             child.tell(signal.SIGKILL)
 
-    def _end_monitor(self) -> None:
-        if self._monitor is not None:
-            self._monitor.tell(signal.SIGTERM)
-            os.waitpid(self._monitor.pid, 0)
+    def _end_beside(self) -> None:
+        for child in self._beside.values():
+            child.tell(signal.SIGTERM)
+        end = time.monotonic() + GRACE_SECONDS
+        while self._beside:
+            self._waking.wait(max(0.0, end - time.monotonic()))
+            self._collect()
+            if time.monotonic() >= end:
+                for child in self._beside.values():
+                    child.tell(signal.SIGKILL)
+                end = float("inf")
 
     def _patience(self) -> float:
         """Seconds for which nothing needs to be done unless something happens."""

@@ -5,9 +5,9 @@ at a time, by a lease; a second one would be in the way and do no harm.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 import structlog
@@ -22,7 +22,7 @@ from entrepot.db.trash_contents import list_expired
 from entrepot.services.judging import Look, look_at_links, look_at_manifests
 from entrepot.services.removing import Remover
 from entrepot.services.stores import Stores
-from entrepot.services.sweeping import FindOwnedSince, Sweeps
+from entrepot.services.sweeping import SWEEPS, FindOwnedSince, Sweeps
 from entrepot.services.trash import expire_trash
 from entrepot.telemetry import Metrics
 
@@ -42,8 +42,15 @@ _MEASURE_EVERY: Final = 30 * _SECOND
 _OVERDUE: Final = 24 * 3600 * _SECOND
 """Microseconds after which something that was due should have been looked at."""
 
-_BEATS: Final = 5
-"""Looks at the lease within the time that it lasts."""
+_IDLE: Final = 5.0
+"""Seconds between two looks when there is nothing to do, or a quarter of the grace period: well
+below the lease."""
+
+_LONGEST_PAUSE: Final = 60.0
+"""Seconds after something failed again and again."""
+
+_PARTS: Final = 2000
+"""Parts of a sweep that are at least done in a grace period, if there are so many."""
 
 _log = structlog.get_logger("entrepot.collection")
 
@@ -51,22 +58,32 @@ _log = structlog.get_logger("entrepot.collection")
 @dataclass(frozen=True, slots=True)
 class Pace:
     """How fast a collector goes. `batch` is the number of reviews in one transaction, `rate` the
-    most of them in a second, `idle` the seconds between two looks when there was nothing to do, and
-    `most` the longest pause in seconds while the server is busy.
+    most of them in a second, 0 for any number, and `most` the longest pause in seconds while the
+    server is busy.
     """
 
     batch: int = 100
     rate: float = 2000.0
-    idle: float = 30.0
     most: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a step did: reviews and objects that were looked at; 0 if there was nothing to do."""
+    """What was done: how much that was due was looked at, how many parts of sweeps were done, how
+    many objects could not be deleted.
+    """
 
     looked: int = 0
+    swept: int = 0
     failed: int = 0
+
+    def __add__(self, other: Self) -> "Done":
+        looked, swept = self.looked + other.looked, self.swept + other.swept
+        return Done(looked, swept, self.failed + other.failed)
+
+    def __bool__(self) -> bool:
+        """Whether there was anything to do."""
+        return bool(self.looked or self.swept)
 
 
 class Collector:
@@ -94,7 +111,7 @@ class Collector:
         self._remover = Remover(stores, owner=owner, steady=lambda: read_clocks().ran)
         self._sweeps = Sweeps(stores, find_owned_since=find_owned_since)
         self._kept: Timekeeping | None = None
-        self._written_at = self._measured_at = -(2**62)
+        self._written_at = self._measured_at = self._sweep_at = -(2**62)
         self._held_until = -(2**62)
         """By the clock that goes evenly."""
 
@@ -109,7 +126,7 @@ class Collector:
             while True:
                 began = asyncio.get_running_loop().time()
                 try:
-                    done = await self.step() if await self.hold() else Done()
+                    done = await self._turn() if await self.hold() else Done()
                     failures = failures + 1 if done.failed else 0
                 except EntrepotError as error:
                     failures += 1
@@ -121,17 +138,35 @@ class Collector:
         finally:
             await self._let_go()
 
-    def _pause(self, done: Done, *, took: float, failures: int) -> float:
-        """Return the seconds until the next step: as long as the pace demands, and, while the
-        server is busy, so many times as long as the last step took.
+    async def _turn(self) -> Done:
+        """Look at what is due, and, if it is time for that, go on with the sweeps. These are in no
+        hurry: they have a whole grace period.
         """
-        pace = self._pace
+        done = await self.look()
+        steady = self._read_clocks().ran
+        if steady < self._sweep_at:
+            return done
+        done += await self.sweep()
+        self._sweep_at = steady + self._between_parts
+        return done
+
+    def _pause(self, done: Done, *, took: float, failures: int) -> float:
+        """Return the seconds until the next turn: as long as the pace demands, and, while the
+        server is busy, so many times as long as the last one took.
+        """
+        idle = min(_IDLE, self._stores.keeping.grace / _SECOND / 4)
         if failures:
-            return min(pace.idle, 2.0 ** min(failures, 10))
+            return min(_LONGEST_PAUSE, 2.0**failures)
         if not done.looked:
-            return min(pace.idle, _LEASE / _SECOND / _BEATS)
+            return min(idle, self._between_parts / _SECOND) if done.swept else idle
+        pace = self._pace
         evenly = max(0.0, done.looked / pace.rate - took) if pace.rate else 0.0
         return max(evenly, min(pace.most, took * 10 * self._busyness()))
+
+    @property
+    def _between_parts(self) -> int:
+        """Microseconds between two parts of a sweep."""
+        return min(_SECOND, self._stores.keeping.grace // _PARTS)
 
     async def hold(self) -> bool:
         """Make sure that nobody else collects; return False if somebody does."""
@@ -197,14 +232,16 @@ class Collector:
         Raises:
             DatabaseError, StorageError: what is done is kept.
         """
+        return await self.look() + await self.sweep()
+
+    async def look(self) -> Done:
+        """Look at some of what is due. Raises and ends as `step`."""
         now = await self.tell_time()
         limit, steady = self._pace.batch, self._read_clocks
-        failed = looked = 0
         since = steady().ran
         left = await self._remover.take_over(now=now, limit=limit)
-        failed += await self._delete(left, since=since, now=now)
-        looked += len(left)
-        looked += await self._expire(now)
+        failed = await self._delete(left, since=since, now=now)
+        looked = len(left) + await self._expire(now)
         if await is_anything_due(self._stores.index, now=now):
             manifests = await look_at_manifests(self._stores, now=now, limit=limit)
             self._count("manifest", manifests)
@@ -214,16 +251,21 @@ class Collector:
             self._count("link", links)
             failed += await self._delete(links.doomed, since=since, now=now)
             looked += manifests.reviews + links.reviews
-        for name in ("links", "blobs", "objects", "repositories"):
-            since = steady().ran
-            swept = await self._sweeps.go_on(name, now=now, lease=self._remover.lease(now))
-            failed += await self._delete(swept.doomed, since=since, now=now)
-            looked += swept.looked
-            if name == "repositories":
-                self._metrics.collected("repository", swept.collected)
         looked += await self._remover.forget(now=now, limit=limit)
         await self._measure(now)
-        return Done(looked, failed)
+        return Done(looked=looked, failed=failed)
+
+    async def sweep(self) -> Done:
+        """Do a part of each sweep. Raises and ends as `step`."""
+        now = await self.tell_time()
+        failed = swept = 0
+        for name in SWEEPS:
+            since = self._read_clocks().ran
+            part = await self._sweeps.go_on(name, now=now, lease=self._remover.lease(now))
+            failed += await self._delete(part.doomed, since=since, now=now)
+            swept += part.looked
+            self._metrics.collected("repository", part.repositories)
+        return Done(swept=swept, failed=failed)
 
     async def _expire(self, now: int) -> int:
         """Empty the trash of what can't be brought back any more."""
@@ -235,16 +277,12 @@ class Collector:
         self._metrics.collected(kind, look.collected)
         self._metrics.reviews_postponed(look.postponed)
 
-    async def _delete(
-        self, doomed: list[Doomed] | tuple[Doomed, ...], *, since: int, now: int
-    ) -> int:
-        failed = await self._remover.delete(doomed, since=since, now=now)
-        if failed:
-            self._metrics.collection_failed(failed)
-        elif doomed:
-            self._metrics.collected("blob", len(doomed))
-            self._metrics.reclaimed(sum(blob.size for blob in doomed))
-        return failed
+    async def _delete(self, doomed: Sequence[Doomed], *, since: int, now: int) -> int:
+        deletion = await self._remover.delete(doomed, since=since, now=now)
+        self._metrics.collected("blob", deletion.deleted)
+        self._metrics.reclaimed(deletion.freed)
+        self._metrics.collection_failed(deletion.failed)
+        return deletion.failed
 
     async def _measure(self, now: int) -> None:
         """Say how much waits, now and then."""

@@ -158,8 +158,8 @@ class Chore:
 
 @dataclass(frozen=True, slots=True)
 class Upkeep:
-    """What one worker of a server does beside its requests; `lock` is a file by which the workers
-    agree on one. Intervals and ages are in seconds; `purge_every` None means never.
+    """What is done in the background; `lock` is a file by which the processes of a machine agree on
+    one that does it. Intervals and ages are in seconds; `purge_every` None means never.
     """
 
     stores: Stores

@@ -7,7 +7,7 @@ and a client may put the same blob again.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -43,6 +43,14 @@ _LONGEST_PAUSE: Final = 3600 * 1_000_000
 _log = structlog.get_logger("entrepot.collection")
 
 
+class Deletion(NamedTuple):
+    """How many objects were deleted, of how many bytes, and how many could not be."""
+
+    deleted: int
+    freed: int
+    failed: int
+
+
 class Remover:
     """Deletes the objects of doomed blobs as `owner`. `steady` is a clock in microseconds that goes
     evenly, also while the machine sleeps; leases are measured by it.
@@ -68,22 +76,23 @@ class Remover:
 
         return await self._stores.index.write(work)
 
-    async def delete(self, doomed: Sequence[Doomed], *, since: int, now: int) -> int:
+    async def delete(self, doomed: Sequence[Doomed], *, since: int, now: int) -> Deletion:
         """Delete objects for which this owner's lease began at `since` by the steady clock or
-        later; return how many could not be deleted. `now` is the time that collection goes by.
+        later; `now` is the time that collection goes by.
         """
         if not doomed:
-            return 0
+            return Deletion(0, 0, 0)
         if self._steady() - since > LEASE - _TAKES:
             _log.warning("objects are left to another owner: the lease is nearly over")
-            return len(doomed)
+            return Deletion(0, 0, len(doomed))
         failures = await self._try([blob.digest for blob in doomed])
         retries = {
             blob.digest: (failures[blob.digest], now + _pause(blob.attempts))
             for blob in doomed
             if blob.digest in failures
         }
-        deleted = [blob.digest for blob in doomed if blob.digest not in failures]
+        gone = [blob for blob in doomed if blob.digest not in failures]
+        deleted = [blob.digest for blob in gone]
         moment = self._stores.now()
 
         async def work(transaction: Transaction) -> None:
@@ -91,7 +100,7 @@ class Remover:
             await retry_later(transaction, retries, owner=self._owner)
 
         await self._stores.index.write_lazily(work)
-        return len(retries)
+        return Deletion(len(gone), sum(blob.size for blob in gone), len(retries))
 
     async def _try(self, digests: list[Digest]) -> Mapping[Digest, str]:
         """Return what could not be deleted, and why."""

@@ -41,6 +41,9 @@ _PREFIXES: Final = [
 ]
 """Parts of the store that are listed one after the other."""
 
+SWEEPS: Final = ("links", "blobs", "objects", "repositories")
+"""What is gone through."""
+
 _SETTING: Final = "collection.sweeps"
 
 
@@ -56,12 +59,12 @@ class Position(Struct, frozen=True):
 
 
 class Swept(Struct, frozen=True):
-    """What came of a part of a sweep: whether anything was looked at, what went, and the blobs
-    whose objects are to be deleted now.
+    """What came of a part of a sweep: whether anything was looked at, how many repositories went,
+    and the blobs whose objects are to be deleted now.
     """
 
     looked: bool = False
-    collected: int = 0
+    repositories: int = 0
     doomed: tuple[Doomed, ...] = ()
 
 
@@ -82,12 +85,8 @@ class Sweeps:
     def __init__(self, stores: Stores, *, find_owned_since: FindOwnedSince) -> None:
         self._stores = stores
         self._find_owned_since = find_owned_since
-        self._parts: dict[str, Part] = {
-            "links": self._links,
-            "blobs": self._blobs,
-            "objects": self._objects,
-            "repositories": self._repositories,
-        }
+        parts: tuple[Part, ...] = (self._links, self._blobs, self._objects, self._repositories)
+        self._parts = dict(zip(SWEEPS, parts, strict=True))
         self._positions: dict[str, Position] | None = None
         self._unwritten = 0
 
@@ -110,7 +109,7 @@ class Sweeps:
         following, swept = await self._parts[name](position, now, lease)
         self._positions[name] = following
         self._unwritten += 1
-        if following.over or swept.collected or self._unwritten >= _UNWRITTEN:
+        if following.over or swept.doomed or self._unwritten >= _UNWRITTEN:
             await self._write()
         return swept
 
@@ -167,7 +166,7 @@ class Sweeps:
             return doomed
 
         doomed = await self._stores.trail.write(work, by=COLLECTOR) if unused else []
-        swept = Swept(looked=bool(page), collected=len(doomed), doomed=tuple(doomed))
+        swept = Swept(looked=bool(page), doomed=tuple(doomed))
         if len(page) < _PAGE:
             return Position(at.began_at), swept
         return Position(at.began_at, 0, page[-1].digest.packed.hex(), over=False), swept
@@ -192,7 +191,7 @@ class Sweeps:
         doomed = await self._stores.trail.write(work, by=COLLECTOR) if unknown else []
         number = at.number + (len(unknown) < _PAGE)  # else there may be more of them
         following = Position(at.began_at, number, over=False)
-        return following, Swept(looked=True, collected=len(doomed), doomed=tuple(doomed))
+        return following, Swept(looked=True, doomed=tuple(doomed))
 
     async def _unknown(self, prefix: str, *, before: int) -> dict[Digest, int]:
         """Return some objects that have been where they are since a time and that the index does
@@ -240,7 +239,7 @@ class Sweeps:
             return gone
 
         gone = await self._stores.trail.write_lazily(work, by=COLLECTOR) if empty else 0
-        swept = Swept(looked=bool(page), collected=gone)
+        swept = Swept(looked=bool(page), repositories=gone)
         if len(page) < _PAGE:
             return Position(at.began_at), swept
         return Position(at.began_at, page[-1].id, over=False), swept

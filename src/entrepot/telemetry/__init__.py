@@ -3,6 +3,7 @@
 from entrepot.telemetry.accesslog import Access, AccessLog
 from entrepot.telemetry.directory import new_directory
 from entrepot.telemetry.exposition import CONTENT_TYPE
+from entrepot.telemetry.load import Load
 from entrepot.telemetry.logs import configure_logging
 from entrepot.telemetry.masking import Revealed
 from entrepot.telemetry.metrics import Metrics, render
@@ -11,6 +12,7 @@ __all__ = [
     "CONTENT_TYPE",
     "Access",
     "AccessLog",
+    "Load",
     "Metrics",
     "Revealed",
     "configure_logging",

@@ -159,7 +159,8 @@ class Metrics:
 
     def reclaimed(self, count: int) -> None:
         """Note bytes that the store has deleted."""
-        self._add(RECLAIMED, count)
+        if count:
+            self._add(RECLAIMED, count)
 
     def reviews_postponed(self, count: int) -> None:
         """Note reviews that were put off."""
@@ -168,7 +169,8 @@ class Metrics:
 
     def collection_failed(self, count: int = 1) -> None:
         """Note what collection could not do and will try again."""
-        self._add(COLLECTION_ERRORS, count)
+        if count:
+            self._add(COLLECTION_ERRORS, count)
 
     def collection_queue(self, *, waiting: int, overdue: int, doomed: int, age: float) -> None:
         """Say how much waits for the collector, and for how many seconds the first has been due."""

@@ -1,0 +1,146 @@
+"""What is done in the background: by a process beside the workers, or, with storage in memory, by
+the only worker.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+from entrepot.app.audit import audit_chores
+from entrepot.app.preparing import boot, upload_secret
+from entrepot.app.stores import open_stores, own_directory, tree_of
+from entrepot.app.work import open_runner
+from entrepot.config import Config
+from entrepot.core.timekeeping import Reading
+from entrepot.services.collecting import Collector, Pace
+from entrepot.services.maintenance import Chore, Upkeep
+from entrepot.services.ownership import find_owned_since
+from entrepot.services.stores import Stores
+from entrepot.services.sweeping import FindOwnedSince
+from entrepot.services.tag_history import forget_old_history
+from entrepot.telemetry import Load, Metrics
+
+_THREADS: Final = 4
+"""Threads that wait for the disk."""
+
+_NICE: Final = 19
+
+_FORGET_EVERY: Final = 600.0
+"""Seconds after which some of the history of tags that is too old is deleted."""
+
+
+async def keep_up(config: Config, *, metrics: Path) -> None:
+    """Do what is done in the background, until cancelled. `metrics` is shared by all processes of
+    the server.
+
+    Raises:
+        EntrepotError: the stores can't be opened.
+    """
+    counting = Metrics(metrics, of="upkeep")
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="storage") as threads:
+        opened = open_stores(config, threads, counting, aside=True)
+        _be_nice()
+        try:
+            secret = config.http.secret or await upload_secret(opened.stores)
+            tree = tree_of(config, opened.objects, threads)
+            place = own_directory(config) or metrics
+            upkeep = upkeep_of(
+                config,
+                opened.stores,
+                secret=secret,
+                lock=place / "upkeep.lock",
+                metrics=counting,
+                find_owned_since=lambda: find_owned_since(opened.stores.index, tree),
+                busyness=Load(metrics),
+            )
+            await upkeep.run()
+        finally:
+            await opened.close()
+            counting.close()
+
+
+def _be_nice() -> None:
+    """Let everything else go first, but not while a transaction is under way, for whose end others
+    wait: Linux counts niceness by thread, and the thread that writes to the index runs already.
+    """
+    os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+
+
+def upkeep_of(
+    config: Config,
+    stores: Stores,
+    *,
+    secret: str,
+    lock: Path,
+    metrics: Metrics,
+    find_owned_since: FindOwnedSince,
+    busyness: Callable[[], float],
+) -> Upkeep:
+    """Return everything that is done in the background. `lock` is a file by which the processes of
+    one machine agree on one that does what each machine has to do; of a cluster one collects.
+    """
+    purging = config.storage.maintenance.uploadpurging
+    beside = [open_runner(config, stores, metrics=metrics).run]
+    if config.lifecycle.collection.enabled:
+        collector = open_collector(
+            config,
+            stores,
+            metrics=metrics,
+            find_owned_since=find_owned_since,
+            # Whoever has the lock is the only one: after a crash the next need not wait.
+            owner=f"{socket.gethostname()} {boot()} {lock.resolve()}",
+            busyness=busyness,
+        )
+        beside.append(collector.run)
+    return Upkeep(
+        stores=stores,
+        lock=lock,
+        purge_every=purging.interval if purging.enabled else None,
+        purge_age=purging.age,
+        purge_dry_run=purging.dryrun,
+        metrics=metrics,
+        chores=[
+            *audit_chores(config, stores.index, trail=stores.trail, secret=secret),
+            Chore(_FORGET_EVERY, partial(forget_old_history, stores)),
+        ],
+        beside=beside,
+    )
+
+
+def open_collector(
+    config: Config,
+    stores: Stores,
+    *,
+    metrics: Metrics,
+    find_owned_since: FindOwnedSince,
+    owner: str = "",
+    busyness: Callable[[], float] = lambda: 0.0,
+) -> Collector:
+    """Return a collector for this process. No two that live at the same time are the same `owner`;
+    empty is one that never was.
+    """
+    given = config.lifecycle.collection
+    machine = boot()
+    return Collector(
+        stores,
+        owner=owner or f"{socket.gethostname()} {uuid4().hex}",
+        read_clocks=lambda: _read_clocks(machine),
+        find_owned_since=find_owned_since,
+        metrics=metrics,
+        pace=Pace(batch=given.batch, rate=given.rate, most=given.maxpause),
+        busyness=busyness,
+    )
+
+
+def _read_clocks(machine: str) -> Reading:
+    """Read the clock that can be set, and the one that counts since the start of the machine, also
+    while it sleeps.
+    """
+    ran = time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+    return Reading(time.time_ns() // 1000, ran // 1000, machine)

@@ -1,0 +1,40 @@
+"""How busy a server is, by what its workers count."""
+
+import time
+from pathlib import Path
+from typing import Final
+
+from entrepot.telemetry.families import IN_FLIGHT
+from entrepot.telemetry.series import read
+
+_EVERY: Final = 0.25
+"""Seconds between two looks at what the workers count, each of which takes a millisecond."""
+
+
+class Load:
+    """Asked again and again, says from 0 to 1 how busy the workers whose metrics are in a directory
+    are: 1 is a request in each of them all the time. Half of it is what was said before.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._looked_at = float("-inf")
+        self._busy = 0.0
+
+    def __call__(self) -> float:
+        """Return how busy they are."""
+        now = time.monotonic()
+        if now - self._looked_at >= _EVERY:
+            self._looked_at = now
+            self._busy = (self._busy + self._look()) / 2
+        return self._busy
+
+    def _look(self) -> float:
+        workers = requests = 0.0
+        for snapshot in read(self._directory):
+            if snapshot.alive and snapshot.role == "worker":
+                workers += 1
+                requests += sum(
+                    values[0] for key, values in snapshot.values.items() if key[0] == IN_FLIGHT.name
+                )
+        return min(1.0, requests / workers) if workers else 0.0
