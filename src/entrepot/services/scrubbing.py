@@ -1,5 +1,4 @@
-"""Reading everything that is stored, and comparing it with its digest (docs/lifecycle.md, "Scrub
-and check").
+"""Reading everything that is stored, and comparing it with its digest (docs/lifecycle.md, "Scrub").
 
 An object that has other bytes than its digest says, or is not there, is set apart
 (`blobs.quarantined_at`): who pulls it gets an error instead of wrong bytes, and clients that ask
