@@ -24,6 +24,7 @@ from entrepot.cli import (
     schedule,
     scrub,
     token,
+    undo,
     user,
 )
 
@@ -45,6 +46,7 @@ app.command()(login.login)
 for group in (
     *(namespace.app, access.app, user.app, robot.app, token.app, admin.app, audit.app),
     retention.app,
+    *(undo.trash, undo.tag),
 ):
     app.add_typer(group)
 app.add_typer(schedule.app)
