@@ -262,7 +262,11 @@ def test_no_signature_at_all(place: Place) -> None:
     refused(judge, good.rpartition(".")[0], why="base64url")
 
 
-@pytest.mark.parametrize("secret", [pem([CERTIFICATE]), spki(EC), EC.as_pem(private=False)])
+@pytest.mark.parametrize(
+    "secret",
+    [pem([CERTIFICATE]), spki(EC), EC.as_pem(private=False)],
+    ids=["certificate", "key", "PEM"],
+)
 def test_a_public_key_is_no_shared_secret(place: Place, secret: bytes) -> None:
     """HS256 with what everybody knows of the key, by its id and without one."""
     judge = place.judge(place.bundle(CERTIFICATE), place.key_set(key_set(EC)))
