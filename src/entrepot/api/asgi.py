@@ -24,6 +24,7 @@ from entrepot.core.errors import (
     NoSpaceError,
     NotFoundError,
     ProtocolError,
+    QuotaExceededError,
     SizeInvalidError,
     UnauthorizedError,
     UnavailableError,
@@ -188,6 +189,8 @@ class Application:
     ) -> Response:
         """Refuse a request, and note it if that was after its action had been allowed."""
         decision = request.decision
+        if isinstance(error, QuotaExceededError):
+            self._metrics.quota_refused(*error.quota)
         if isinstance(error, DeniedError) and decision is not None and decision.allowed:
             note_denial(self._context, request, route, fields, error)
         return route.told(self._context, request, error)

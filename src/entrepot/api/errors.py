@@ -24,6 +24,7 @@ STATUS: Final[dict[type[ProtocolError], int]] = {
     errors.NotFoundError: 404,
     errors.ObjectUnknownError: 404,
     errors.PaginationInvalidError: 400,
+    errors.QuotaExceededError: 403,
     errors.RangeInvalidError: 416,
     errors.RequestInvalidError: 400,
     errors.RequestTimeoutError: 408,

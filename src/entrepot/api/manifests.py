@@ -61,7 +61,8 @@ async def put_manifest(context: Context, request: Request, name: str, reference:
         tags=tags,
         actor=request.caller,
     )
-    digest, manifest = await push.put_manifest(context.stores, pushed, rules=context.rules)
+    stored = await push.put_manifest(context.stores, pushed, rules=context.rules)
+    digest, manifest = stored.digest, stored.manifest
     headers = [
         (b"location", context.links.to(request, f"/v2/{name}/manifests/{digest}")),
         (b"docker-content-digest", digest.encode()),
@@ -69,6 +70,7 @@ async def put_manifest(context: Context, request: Request, name: str, reference:
     if manifest.subject is not None:
         headers.append((b"oci-subject", manifest.subject.encode()))
     headers += [(b"oci-tag", tag.encode()) for tag in tags]
+    headers += [(b"warning", f'299 - "{text}"'.encode()) for text in stored.warnings]
     return empty_response(201, headers)
 
 

@@ -31,9 +31,11 @@ async def post_upload(context: Context, request: Request, name: str) -> Response
     algorithm = request.parameter("digest-algorithm")
     if algorithm is not None and algorithm not in ALGORITHMS:
         raise DigestInvalidError({"algorithm": algorithm[:64], "supported": list(ALGORITHMS)})
+    given = request.parameter("digest")
+    if given is None:
+        await context.uploads.check(repository)
     state = context.uploads.begin(repository)
     context.metrics.upload_started()
-    given = request.parameter("digest")
     if given is not None:
         digest = Digest.parse(given)
         if request.content_length != 0 or digest == Digest.of(b"", algorithm=digest.algorithm):

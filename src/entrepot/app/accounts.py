@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -31,6 +31,7 @@ from entrepot.services.auditing import AuditLog
 from entrepot.services.grants import Grants
 from entrepot.services.guarding import Lockouts
 from entrepot.services.namespaces import Namespaces
+from entrepot.services.quotas import Quotas
 from entrepot.services.retention import Policies
 from entrepot.services.robots import Lifetimes, Robots, Tokens
 from entrepot.services.runs import Runs
@@ -67,9 +68,16 @@ async def opened_accounts(config: Config) -> AsyncIterator[Administration]:
 
 
 def administration(
-    config: Config, index: Database, *, access: Access, trail: Trail
+    config: Config,
+    index: Database,
+    *,
+    access: Access,
+    trail: Trail,
+    limited: Callable[[], None] = lambda: None,
 ) -> Administration:
-    """Return what can be done about the accounts in an index and their rights."""
+    """Return what can be done about the accounts in an index and their rights; `limited` is told
+    when quotas change.
+    """
     lifetimes = Lifetimes(overlap=config.auth.secrets.overlap, longest=config.auth.secrets.lifetime)
     changed = access.changed
     return Administration(
@@ -79,6 +87,7 @@ def administration(
         lockouts=Lockouts(index, now=now, trail=trail),
         namespaces=Namespaces(index, now=now, changed=changed, trail=trail),
         grants=Grants(index, now=now, changed=changed, trail=trail),
+        quotas=Quotas(index, now=now, trail=trail, changed=limited),
         access=access,
         schedules=Schedules(index, now=now, trail=trail, kinds=FORMS),
         runs=Runs(index, now=now, trail=trail, kinds=FORMS),

@@ -113,7 +113,13 @@ class _Runtime:
         return Context(
             authenticator=limit(authenticator),
             access=access,
-            accounts=administration(config, stores.index, access=access, trail=stores.trail),
+            accounts=administration(
+                config,
+                stores.index,
+                access=access,
+                trail=stores.trail,
+                limited=stores.limits.changed,
+            ),
             origins=_origins(config),
             stores=stores,
             uploads=uploads,

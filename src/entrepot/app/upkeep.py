@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from entrepot.app.audit import audit_chores
 from entrepot.app.preparing import boot, upload_secret
+from entrepot.app.quotas import quota_chores
 from entrepot.app.stores import open_stores, own_directory, tree_of
 from entrepot.app.work import open_runner
 from entrepot.config import Config
@@ -107,6 +108,7 @@ def upkeep_of(
         metrics=metrics,
         chores=[
             *audit_chores(config, stores.index, trail=stores.trail, secret=secret),
+            *quota_chores(stores, metrics=metrics),
             Chore(_FORGET_EVERY, partial(forget_old_history, stores)),
         ],
         beside=beside,

@@ -11,8 +11,9 @@ from entrepot.app.stores import index_address, opened
 from entrepot.config import Config, ConfigError, Problem
 from entrepot.config.schema_lifecycle import Peer
 from entrepot.core.retention import RETENTION
-from entrepot.core.work import FORMS, Document, Run, WorkError
+from entrepot.core.work import FORMS, RECOUNT, Document, Run, WorkError
 from entrepot.db.opening import migrate_index
+from entrepot.services.recounting import Recounter
 from entrepot.services.repairing import Repairs
 from entrepot.services.retaining import Retainer
 from entrepot.services.runs import Runs
@@ -54,7 +55,7 @@ def kinds(config: Config, stores: Stores, *, metrics: Metrics | None = None) -> 
         repairs=_repairs(config, stores),
         observe=(lambda _condition, _read: None) if metrics is None else metrics.scrubbed,
     )
-    return {RETENTION: retainer.run, "scrub": scrubber.run}
+    return {RECOUNT: Recounter(stores).run, RETENTION: retainer.run, "scrub": scrubber.run}
 
 
 def _repairs(config: Config, stores: Stores) -> Repairs:

@@ -19,6 +19,7 @@ from entrepot.cli import (
     login,
     moving,
     namespace,
+    quota,
     retention,
     robot,
     schedule,
@@ -45,7 +46,7 @@ app.command()(moving.export_layout)
 app.command()(login.login)
 for group in (
     *(namespace.app, access.app, user.app, robot.app, token.app, admin.app, audit.app),
-    retention.app,
+    *(quota.app, retention.app),
     *(undo.trash, undo.tag),
 ):
     app.add_typer(group)

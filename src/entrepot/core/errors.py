@@ -8,6 +8,7 @@
     │   ├── BlobUploadUnknownError      BLOB_UPLOAD_UNKNOWN
     │   ├── ConflictError               CONFLICT (/api/v1)
     │   ├── DeniedError                 DENIED
+    │   │   └── QuotaExceededError
     │   ├── DigestInvalidError          DIGEST_INVALID
     │   ├── HeadersTooLargeError        SIZE_INVALID
     │   ├── ManifestBlobUnknownError    MANIFEST_BLOB_UNKNOWN
@@ -49,6 +50,8 @@
     ├── CronError                  (entrepot.core.cron) this is no cron line
     ├── ConfigError                (entrepot.config) the configuration can't be used
     ├── PatternInvalidError        (entrepot.core.patterns)
+    ├── QuotaError                 (entrepot.core.quotas) a quota can't be as it was asked for
+    │   └── QuotaUnknownError
     ├── RetentionInvalidError      (entrepot.core.retention_policy)
     ├── RoleInvalidError           (entrepot.core.roles)
     ├── SpanInvalidError           (entrepot.core.spans) a text is no length of time
@@ -132,6 +135,22 @@ class ConflictError(ProtocolError):
 class DeniedError(ProtocolError):
     code = "DENIED"
     message = "requested access to the resource is denied"
+
+
+class QuotaExceededError(DeniedError):
+    """A namespace may not hold more: `quota` are the namespace and the resource. Clients such as
+    docker show the `message` alone, so it says all there is to say.
+    """
+
+    def __init__(
+        self, detail: Mapping[str, object], *, message: str, quota: tuple[str, str]
+    ) -> None:
+        super().__init__(detail)
+        self.quota = quota
+        self._message = message
+
+    def entries(self) -> list[dict[str, object]]:
+        return [{"code": self.code, "message": self._message, "detail": self.detail}]
 
 
 class DigestInvalidError(ProtocolError):

@@ -41,7 +41,21 @@ class ScrubSettings(Struct, frozen=True, forbid_unknown_fields=True):
     rate: Annotated[int, Meta(ge=0)] | None = None
 
 
-FORMS: Final[Mapping[str, type[Struct]]] = {RETENTION: RetentionRun, "scrub": ScrubSettings}
+RECOUNT: Final = "recount"
+"""The kind of the work that counts what lies in namespaces with quotas."""
+
+
+class RecountSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Of a recount: the namespace, or all that have quotas."""
+
+    namespace: str | None = None
+
+
+FORMS: Final[Mapping[str, type[Struct]]] = {
+    RECOUNT: RecountSettings,
+    RETENTION: RetentionRun,
+    "scrub": ScrubSettings,
+}
 """The kinds of background work, each with the form of its settings."""
 
 Outcome = Literal["waiting", "running", "success", "failure"]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from entrepot.core.areas import Area
 from entrepot.core.digest import Digest
 from entrepot.core.names import RepositoryName
+from entrepot.db.counting import Home, count_links, uncount_blob, uncount_link
 from entrepot.db.engine import Reader, Transaction
 
 _FIND_SIZE = """
@@ -144,18 +145,24 @@ async def add_blob(
     await transaction.execute(_ADD, values)
 
 
-async def link_blob(transaction: Transaction, repository: int, digest: Digest, *, now: int) -> bool:
+async def link_blob(transaction: Transaction, home: Home, digest: Digest, *, now: int) -> bool:
     """Let the repository serve a blob, and keep the blob for the grace period; return whether the
     blob exists.
     """
-    values = {"repository": repository, "digest": digest.packed, "now": now}
-    return await transaction.execute(_LINK, values) == 1
+    values = {"repository": home.id, "digest": digest.packed, "now": now}
+    if await transaction.execute(_LINK, values) != 1:
+        return False
+    await count_links(transaction, home.counted, [digest])
+    return True
 
 
 async def unlink_blob(transaction: Transaction, repository: int, digest: Digest) -> bool:
     """Stop the repository from serving a blob; return whether it did serve it."""
     values = {"repository": repository, "digest": digest.packed}
-    return await transaction.execute(_UNLINK, values) == 1
+    if await transaction.execute(_UNLINK, values) != 1:
+        return False
+    await uncount_link(transaction, repository, digest)
+    return True
 
 
 async def find_manifest_using(reader: Reader, repository: int, digest: Digest) -> Digest | None:
@@ -195,5 +202,6 @@ async def list_unsynced(reader: Reader, *, before: int, soon: int, limit: int) -
 
 async def forget_blob(transaction: Transaction, digest: Digest) -> None:
     """Remove a blob whose bytes are lost, and every link to it."""
+    await uncount_blob(transaction, digest)
     await transaction.execute(_FORGET_LINKS, {"digest": digest.packed})
     await transaction.execute(_FORGET, {"digest": digest.packed})

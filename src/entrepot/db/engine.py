@@ -41,6 +41,12 @@ class Reader(Protocol):
 class Transaction(Reader, Protocol):
     """A change in the making: all of it becomes visible at once, or nothing."""
 
+    @property
+    def shard(self) -> int:
+        """A number that no transaction has which may run at the same time. Rows by this number
+        are never waited for.
+        """
+
     async def execute(self, sql: str, values: Values) -> int:
         """Run a statement and return the number of rows it changed."""
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from entrepot.core.digest import Digest
 from entrepot.core.names import RepositoryName, Tag
+from entrepot.db.counting import Home, count, count_links, find_home
 from entrepot.db.engine import Reader, Transaction, required
 
 _BEGIN = """
@@ -352,18 +353,20 @@ async def list_deletions(reader: Reader, repository: int) -> set[Digest]:
 
 
 async def adopt_blobs(
-    transaction: Transaction, repository: int, blobs: Iterable[tuple[Digest, int]], *, now: int
+    transaction: Transaction, home: Home, blobs: Iterable[tuple[Digest, int]], *, now: int
 ) -> None:
     """Record blobs, by digest and size, that lay durable in the store before the registry came,
     and link them to the repository. What is known stays as it is.
     """
-    values: Sequence[dict[str, object]] = [
+    sizes = dict(blobs)
+    values = [
         {"digest": digest.packed, "size": size, "synced": True, "now": now}
-        for digest, size in blobs
+        for digest, size in sizes.items()
     ]
     await transaction.execute_many(_ADD_BLOB, values)
-    links = [{"repository": repository, "digest": v["digest"], "now": now} for v in values]
+    links = [{"repository": home.id, "digest": v["digest"], "now": now} for v in values]
     await transaction.execute_many(_LINK_BLOB, links)
+    await count_links(transaction, home.counted, list(sizes))
 
 
 async def knows_tag(reader: Reader, repository: int, tag: Tag) -> bool:
@@ -385,6 +388,8 @@ async def adopt_tag(
     times = {"manifest": manifest, "created": moves[0][1], "updated": moves[-1][1]}
     if await transaction.execute(_ADD_TAG, values | times) != 1:
         return
+    home = await find_home(transaction, repository)
+    await count(transaction, home.counted, {"tags": 1})
     previous: bytes | None = None
     for digest, changed in moves:
         move = {"digest": digest.packed, "previous": previous, "changed": changed}

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from entrepot.core.digest import Digest
 from entrepot.core.manifest import Manifest
 from entrepot.core.names import Reference, RepositoryName, Tag
+from entrepot.db.counting import Home, count, uncount_manifests
 from entrepot.db.engine import Reader, Transaction, required
 from entrepot.db.reviews import review_dependents
 
@@ -100,14 +101,14 @@ async def find_manifest_id(reader: Reader, repository: int, digest: Digest) -> i
 
 
 async def add_manifest(
-    transaction: Transaction, repository: int, new: NewManifest, *, children: list[int], now: int
+    transaction: Transaction, home: Home, new: NewManifest, *, children: list[int], now: int
 ) -> int:
     """Store a manifest with what it refers to, unless the repository has it; return its id."""
     subject = new.manifest.subject
-    await transaction.execute(
+    added = await transaction.execute(
         _ADD,
         {
-            "repository": repository,
+            "repository": home.id,
             "digest": new.digest.packed,
             "media_type": new.manifest.media_type,
             "artifact_type": new.manifest.artifact_type,
@@ -119,16 +120,18 @@ async def add_manifest(
             "payload": new.payload,
         },
     )
-    values = {"repository": repository, "digest": new.digest.packed}
+    values = {"repository": home.id, "digest": new.digest.packed}
     manifest = int(required(await transaction.fetch_one(_FIND_ID, values))[0])
     blobs = set(new.manifest.blobs())
     await transaction.execute_many(
         _ADD_BLOB,
-        ({"manifest": manifest, "digest": b.packed, "repository": repository} for b in blobs),
+        ({"manifest": manifest, "digest": b.packed, "repository": home.id} for b in blobs),
     )
     await transaction.execute_many(
         _ADD_CHILD, ({"manifest": manifest, "child": child} for child in children)
     )
+    if added:
+        await count(transaction, home.counted, {"manifests": 1})
     return manifest
 
 
@@ -139,6 +142,7 @@ async def delete_manifests(
     needed, listed, or were the subject of, is looked at again `review_after`.
     """
     await review_dependents(transaction, manifests, after=review_after)
+    await uncount_manifests(transaction, manifests)
     await transaction.execute_many(_DELETE, ({"manifest": manifest} for manifest in manifests))
 
 

@@ -3,6 +3,7 @@
 from typing import Final
 
 from entrepot.core.decision import Namespace, Visibility, prefixes
+from entrepot.db.counting import refresh_counted
 from entrepot.db.engine import Reader, Row, Transaction, required
 
 _COLUMNS = "SELECT id, name, visibility, description, created_at FROM namespaces"
@@ -70,6 +71,7 @@ async def add_namespace(
     }
     await transaction.execute(_TAKE_NAMESPACES, below)
     await transaction.execute(_TAKE_REPOSITORIES, below | {"name": added.name})
+    await refresh_counted(transaction)
     return added
 
 
@@ -98,11 +100,14 @@ async def count_repositories(reader: Reader, namespace: int) -> int:
 
 
 async def remove_namespace(transaction: Transaction, namespace: int, *, parent: int) -> None:
-    """Remove a namespace with its grants; repositories and namespaces in it go to `parent`."""
+    """Remove a namespace with its grants and quotas; repositories and namespaces in it go to
+    `parent`. What is counted above stays counted.
+    """
     values = {"id": namespace, "parent": parent}
     await transaction.execute(_GIVE_NAMESPACES, values)
     await transaction.execute(_GIVE_REPOSITORIES, values)
     await transaction.execute(_REMOVE, {"id": namespace})
+    await refresh_counted(transaction)
 
 
 def _values(namespace: Namespace) -> dict[str, object]:

@@ -6,10 +6,16 @@ from typing import Final
 
 from entrepot.core.areas import EVERYWHERE, NOWHERE, Area
 from entrepot.core.names import RepositoryName
+from entrepot.db.counting import Home, count, find_home, parse_counted
 from entrepot.db.engine import Reader, Transaction, required, up_to_nul
 from entrepot.db.namespaces import find_nearest_namespace
 
 _FIND = "SELECT id FROM repositories WHERE name = :name"
+_FIND_HOME = """
+    SELECT repositories.id, namespaces.counted_in FROM repositories
+    JOIN namespaces ON namespaces.id = repositories.namespace_id
+    WHERE repositories.name = :name
+"""
 _ADD = """
     INSERT INTO repositories (namespace_id, name, created_at) VALUES (:namespace, :name, :now)
     ON CONFLICT (name) DO NOTHING
@@ -36,14 +42,17 @@ async def find_repository(reader: Reader, name: RepositoryName) -> int | None:
     return row[0] if row else None
 
 
-async def ensure_repository(transaction: Transaction, name: RepositoryName, *, now: int) -> int:
-    """Return the id of a repository, which is created in its namespace if it does not exist."""
-    found = await find_repository(transaction, name)
-    if found is not None:
-        return found
+async def ensure_repository(transaction: Transaction, name: RepositoryName, *, now: int) -> Home:
+    """Return a repository, which is created in its namespace if it does not exist."""
+    row = await transaction.fetch_one(_FIND_HOME, {"name": name})
+    if row is not None:
+        return Home(row[0], parse_counted(row[1]))
     namespace = await find_nearest_namespace(transaction, name)
     await transaction.execute(_ADD, {"namespace": namespace.id, "name": name, "now": now})
-    return int(required(await transaction.fetch_one(_FIND, {"name": name}))[0])
+    made = int(required(await transaction.fetch_one(_FIND, {"name": name}))[0])
+    home = await find_home(transaction, made)
+    await count(transaction, home.counted, {"repositories": 1})
+    return home
 
 
 async def list_repositories(

@@ -94,6 +94,7 @@ namespaces = Table(
     Column("visibility", Text),
     Column("description", Text, nullable=False, server_default=""),
     Column("created_at", BigInteger, nullable=False),
+    Column("counted_in", Text),
 )
 
 repositories = Table(

@@ -181,6 +181,8 @@ def _add_quotas(metadata: MetaData, big_id: Big) -> None:
         Column("resource", Text, primary_key=True),
         Column("soft", BigInteger),
         Column("hard", BigInteger),
+        Column("exceeded_at", BigInteger),
+        Column("counted_at", BigInteger),
         sqlite_with_rowid=False,
     )
     # One row per namespace and shard: pushes add to a shard of their own, never queue on one row.
@@ -199,6 +201,7 @@ def _add_quotas(metadata: MetaData, big_id: Big) -> None:
         metadata,
         _to("namespaces", "namespace_id", big_id, key=True),
         Column("digest", _DIGEST, primary_key=True),
+        Column("size", BigInteger, nullable=False, server_default="0"),
         sqlite_with_rowid=False,
     )
 

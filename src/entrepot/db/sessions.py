@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from secrets import randbits
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -75,11 +76,12 @@ def positional(sql: str) -> tuple[str, tuple[str, ...]]:
 class Session:
     """A connection and the statements that were prepared on it."""
 
-    __slots__ = ("_prepared", "_timeout", "connection", "idle_since")
+    __slots__ = ("_prepared", "_timeout", "connection", "idle_since", "shard")
 
     def __init__(self, connection: Any, *, timeout: float | None) -> None:
         self.connection = connection
         self.idle_since = 0.0
+        self.shard = randbits(31)
         self._timeout = timeout
         self._prepared: dict[str, tuple[Any, tuple[str, ...]]] = {}
 

@@ -88,6 +88,8 @@ class Statements:
 
 
 class _SqliteTransaction(Statements):
+    shard = 0  # one transaction runs at a time
+
     async def execute(self, sql: str, values: Values) -> int:
         return self._connection.execute(sql, values).rowcount
 

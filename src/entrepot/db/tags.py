@@ -5,6 +5,7 @@ from typing import Final
 
 from entrepot.core.digest import Digest
 from entrepot.core.names import RepositoryName, Tag
+from entrepot.db.counting import Home, count, uncount_tags
 from entrepot.db.engine import Reader, Transaction, up_to_nul
 from entrepot.db.reviews import review_manifest, review_tagged
 
@@ -46,7 +47,7 @@ _LIST = """
 
 async def set_tag(
     transaction: Transaction,
-    repository: int,
+    home: Home,
     tag: Tag,
     *,
     manifest: tuple[int, Digest],
@@ -60,7 +61,7 @@ async def set_tag(
     `review_after`. A tag that was there before may have a time at which it was made.
     """
     new_id, digest = manifest
-    values = {"repository": repository, "tag": tag}
+    values = {"repository": home.id, "tag": tag}
     row = await transaction.fetch_one(_FIND, values)
     if row is not None and row[0] == new_id:
         await transaction.execute(_PUSH_AGAIN, values | {"now": now})
@@ -71,6 +72,7 @@ async def set_tag(
     change = {"digest": digest.packed, "previous": row[1] if row else None}
     await transaction.execute(_REMEMBER, values | change | {"now": now, "actor": actor})
     if row is None:
+        await count(transaction, home.counted, {"tags": 1})
         return None
     await review_manifest(transaction, row[0], after=review_after, event="tag.moved")
     return Digest.unpack(row[1])
@@ -99,6 +101,7 @@ async def delete_tags(
     await transaction.execute_many(_REMEMBER_END, values)
     await review_tagged(transaction, repository, tags, after=review_after)
     await transaction.execute_many(_DELETE, values)
+    await uncount_tags(transaction, repository, len(tags))
 
 
 async def list_tags(reader: Reader, name: RepositoryName, *, last: str, limit: int) -> list[str]:

@@ -15,6 +15,7 @@ from entrepot.services.auditing import AuditLog
 from entrepot.services.grants import Grants
 from entrepot.services.guarding import Lockouts
 from entrepot.services.namespaces import Namespaces
+from entrepot.services.quotas import Quotas
 from entrepot.services.retention import Policies
 from entrepot.services.robots import Robots, Tokens
 from entrepot.services.runs import Runs
@@ -39,6 +40,7 @@ class Administration:
     lockouts: Lockouts
     namespaces: Namespaces
     grants: Grants
+    quotas: Quotas
     access: Access
     schedules: Schedules
     runs: Runs

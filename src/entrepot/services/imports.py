@@ -296,10 +296,10 @@ class Importer:
         async def work(transaction: Transaction) -> None:
             await db.add_findings(transaction, self._number, findings)
             if sizes:
-                repository = await ensure_repository(transaction, name, now=now)
-                deleted = await db.list_deletions(transaction, repository)
+                home = await ensure_repository(transaction, name, now=now)
+                deleted = await db.list_deletions(transaction, home.id)
                 kept = [(digest, size) for digest, size in sizes.items() if digest not in deleted]
-                await db.adopt_blobs(transaction, repository, kept, now=now)
+                await db.adopt_blobs(transaction, home, kept, now=now)
 
         await self._write(work)
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,6 +18,7 @@ from entrepot.db.manifests import NewManifest, add_manifest, find_manifest_id
 from entrepot.db.repositories import ensure_repository, find_repository
 from entrepot.db.reviews import review_manifest
 from entrepot.db.tags import set_tag
+from entrepot.services.allowance import look_ahead, note_crossings
 from entrepot.services.audit import Notes
 from entrepot.services.protection import check_may_go
 from entrepot.services.stores import Stores
@@ -74,6 +76,14 @@ class PushedManifest:
         return digest
 
 
+class Stored(NamedTuple):
+    """What became of a manifest: its digest, what it is, and what its client is warned of."""
+
+    digest: Digest
+    manifest: Manifest
+    warnings: Sequence[str]
+
+
 @dataclass(frozen=True, slots=True)
 class _Needs:
     """What a manifest refers to, as the repository has it."""
@@ -82,17 +92,16 @@ class _Needs:
     unsynced: list[Digest]
 
 
-async def put_manifest(
-    stores: Stores, pushed: PushedManifest, *, rules: ManifestRules
-) -> tuple[Digest, Manifest]:
-    """Store a manifest with its tags, and return its digest and what it is. When this returns, the
-    manifest and everything it needs survive a power cut.
+async def put_manifest(stores: Stores, pushed: PushedManifest, *, rules: ManifestRules) -> Stored:
+    """Store a manifest with its tags. When this returns, the manifest and everything it needs
+    survive a power cut.
 
     Raises:
         DigestInvalidError: the content is not what the reference promises.
         ManifestInvalidError: it is no manifest that the registry accepts.
         ManifestBlobUnknownError: the repository lacks something that it refers to.
         DeniedError: a tag that would move is protected, or what it points at is on hold.
+        QuotaExceededError: a quota leaves no room for it.
     """
     digest = pushed.digest()
     manifest = parse(pushed.payload, content_type=pushed.content_type)
@@ -105,20 +114,21 @@ async def put_manifest(
     # First what takes time and needs no lock, then the transaction, which looks again.
     for tag in tags:
         await take_over(stores, pushed.name, tag)
+    outlook = await look_ahead(stores, pushed.name, digest=digest, tags=tags)
     needs = await _find_present(stores, pushed.name, manifest, rules)
     await stores.blobs.sync(needs.unsynced)
 
     async def work(transaction: Transaction, notes: Notes) -> None:
-        repository = await ensure_repository(transaction, pushed.name, now=now)
-        children = (await _find_needs(transaction, repository, manifest, rules)).children
-        stored = await add_manifest(transaction, repository, new, children=children, now=now)
+        home = await ensure_repository(transaction, pushed.name, now=now)
+        children = (await _find_needs(transaction, home.id, manifest, rules)).children
+        stored = await add_manifest(transaction, home, new, children=children, now=now)
         await mark_synced(transaction, needs.unsynced)
         notes.add(_told(pushed, digest, manifest, tags))
         for tag in tags:
             target = (stored, digest)
             previous = await set_tag(
                 transaction,
-                repository,
+                home,
                 tag,
                 manifest=target,
                 actor=pushed.actor.name,
@@ -128,7 +138,7 @@ async def put_manifest(
             if previous is not None:
                 left = [previous]
                 await check_may_go(
-                    transaction, pushed.name, repository, tags=[tag], manifests=left, now=now
+                    transaction, pushed.name, home.id, tags=[tag], manifests=left, now=now
                 )
                 notes.add(_moved(pushed.name, tag, digest, previous))
         if not tags:
@@ -136,7 +146,9 @@ async def put_manifest(
             await review_manifest(transaction, stored, after=after, event="manifest.pushed")
 
     await stores.trail.write(work, by=pushed.actor)
-    return digest, manifest
+    if outlook.crossings:
+        await note_crossings(stores, outlook.crossings, by=pushed.actor)
+    return Stored(digest, manifest, outlook.warnings)
 
 
 def _told(pushed: PushedManifest, digest: Digest, manifest: Manifest, tags: Sequence[Tag]) -> Event:

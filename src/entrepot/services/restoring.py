@@ -9,6 +9,7 @@ from entrepot.core.digest import Digest
 from entrepot.core.manifest import Manifest, is_companion_tag, parse
 from entrepot.core.undo import UndoConflictError, UndoError
 from entrepot.db import Transaction
+from entrepot.db.counting import find_home
 from entrepot.db.manifests import NewManifest, add_manifest, find_manifest_id
 from entrepot.db.reviews import review_manifest
 from entrepot.db.tags import find_tag, set_tag
@@ -121,7 +122,7 @@ class Restoring:
             )
         await set_tag(
             self.transaction,
-            row.repository_id,
+            await find_home(self.transaction, row.repository_id),
             row.tag,
             manifest=(manifest, row.digest),
             actor=self.by.name,
@@ -160,8 +161,9 @@ class Restoring:
         children = await self._find_children(row, manifest)
         annotations = msgspec.json.encode(manifest.annotations) if manifest.annotations else None
         new = NewManifest(row.digest, manifest, annotations, payload, row.created_by)
+        home = await find_home(self.transaction, row.repository_id)
         stored = await add_manifest(
-            self.transaction, row.repository_id, new, children=children, now=row.created_at
+            self.transaction, home, new, children=children, now=row.created_at
         )
         after = self.now + self.stores.keeping.deleted
         await review_manifest(self.transaction, stored, after=after, event="trash.restored")

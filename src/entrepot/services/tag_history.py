@@ -7,6 +7,7 @@ from entrepot.core.digest import Digest
 from entrepot.core.names import RepositoryName, Tag
 from entrepot.core.undo import Move, UndoUnknownError, find_between, find_target
 from entrepot.db import Reader, Transaction
+from entrepot.db.counting import find_home
 from entrepot.db.repositories import find_repository
 from entrepot.db.tag_history import find_move_around, forget_moves, list_moves
 from entrepot.db.tags import find_tag, set_tag
@@ -87,7 +88,7 @@ async def roll_back_tag(
         manifest = await restoring.find_or_restore(repository, name, digest)
         await set_tag(
             transaction,
-            repository,
+            await find_home(transaction, repository),
             tag,
             manifest=(manifest, digest),
             actor=by.name,

@@ -105,10 +105,10 @@ async def take_over_blob(stores: Stores, name: RepositoryName, digest: Digest) -
     async def work(transaction: Transaction) -> bool:
         if not await is_unfinished(transaction, number):
             return False
-        repository = await ensure_repository(transaction, name, now=now)
-        if digest in await list_deletions(transaction, repository):
+        home = await ensure_repository(transaction, name, now=now)
+        if digest in await list_deletions(transaction, home.id):
             return False
-        await adopt_blobs(transaction, repository, sizes.items(), now=now)
+        await adopt_blobs(transaction, home, sizes.items(), now=now)
         return True
 
     return await stores.index.write_lazily(work)
@@ -202,15 +202,15 @@ async def add_batch(
     findings = list(batch.findings)
     if not batch.manifests:
         return Added(set(), findings)
-    repository = await ensure_repository(transaction, name, now=now)
-    deleted = await list_deletions(transaction, repository)
+    home = await ensure_repository(transaction, name, now=now)
+    deleted = await list_deletions(transaction, home.id)
     blobs = [(blob, size) for blob, size in batch.blobs.items() if blob not in deleted]
-    await adopt_blobs(transaction, repository, blobs, now=now)
+    await adopt_blobs(transaction, home, blobs, now=now)
     indexed: set[Digest] = set()
     for found in batch.manifests:
         if found.digest in deleted:
             continue
-        finding, children = await _check(transaction, repository, name, found, deleted)
+        finding, children = await _check(transaction, home.id, name, found, deleted)
         if finding is not None:
             findings.append(finding)
         if finding is None or finding.kind == "incomplete":
@@ -218,7 +218,7 @@ async def add_batch(
             new = NewManifest(
                 found.digest, found.manifest, _annotations(found), found.payload, None
             )
-            await add_manifest(transaction, repository, new, children=children, now=found.created)
+            await add_manifest(transaction, home, new, children=children, now=found.created)
     return Added(indexed, findings)
 
 

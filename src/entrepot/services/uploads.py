@@ -19,6 +19,7 @@ from entrepot.core.errors import (
     BlobUploadInvalidError,
     BlobUploadUnknownError,
     DigestInvalidError,
+    QuotaExceededError,
     RangeInvalidError,
     SizeInvalidError,
     UnavailableError,
@@ -31,6 +32,7 @@ from entrepot.db.blobs import add_blob, find_blob_size, is_linked_anywhere, keep
 from entrepot.db.doomed import find_blob_state
 from entrepot.db.repositories import ensure_repository
 from entrepot.db.uploads import end_upload, has_ended
+from entrepot.services.allowance import room_for_upload
 from entrepot.services.audit import Notes
 from entrepot.services.stores import Stores
 from entrepot.services.storing import PAUSES, Received, is_safe, store_blob
@@ -101,6 +103,10 @@ class Uploads:
         self._key = key
         self._hashes = RunningHashes()
 
+    async def check(self, name: RepositoryName) -> None:
+        """Raise `QuotaExceededError` if a repository may not take any blob more."""
+        await room_for_upload(self._stores, name, size=0)
+
     def begin(self, name: RepositoryName) -> UploadState:
         """Return the state of a new upload. Nothing is written."""
         return UploadState(name=name, upload=uuid4(), offset=0, started=self._stores.now())
@@ -148,11 +154,13 @@ class Uploads:
             RangeInvalidError: the bytes do not belong at the upload's end, or another request is
                 writing to it (416).
             SizeInvalidError: there are more or fewer bytes than announced (400).
+            QuotaExceededError: a quota leaves no room for them (403); the upload is as it was.
         """
         part.check()
+        room = await self._room(state, part)
         try:
             async with self._stores.uploads.append(state.upload) as writer:
-                return await self._receive(writer, state, part)
+                return await self._receive(writer, state, part, room)
         except UploadBusyError:
             raise _out_of_order(state, "another request is writing to this upload") from None
 
@@ -163,19 +171,21 @@ class Uploads:
 
         Raises:
             DigestInvalidError: the content has another digest; the upload is gone.
-            RangeInvalidError, SizeInvalidError: as `append`; the upload is as it was.
+            RangeInvalidError, SizeInvalidError, QuotaExceededError: as `append`; the upload is as
+                it was.
             StorageError: the store failed; the upload is as it was.
             UnavailableError: that very blob is being removed (503); the upload is as it was, or
                 gone if that began in the last moment.
         """
         part.check()
+        room = await self._room(state, part, digest)
         if state.offset == 0 and part.length is not None and part.length <= SMALL:
             _check_position(state, part)
             await self._finish_small(state, await _gather(part), digest, by)
             return
         try:
             async with self._stores.uploads.append(state.upload) as writer:
-                await self._finish_in(writer, state, part, digest, by)
+                await self._finish_in(writer, state, part, digest, by, room)
         except UploadBusyError:
             raise _out_of_order(state, "another request is writing to this upload") from None
 
@@ -198,10 +208,16 @@ class Uploads:
     ) -> bool:
         """Link a blob that `source` links, or any repository if it is None, and return whether
         there is one.
+
+        Raises:
+            QuotaExceededError: a quota leaves no room for it.
         """
         now = self._stores.now()
         if source is not None:
             await take_over_blob(self._stores, source, digest)
+        if await self._stores.limits.over(self._stores.index, name):
+            known = await find_blob_state(self._stores.index, digest)
+            await room_for_upload(self._stores, name, size=known.size or 0, digest=digest)
 
         async def work(transaction: Transaction, notes: Notes) -> bool:
             if source is None:
@@ -209,8 +225,8 @@ class Uploads:
             else:
                 found = await find_blob_size(transaction, source, digest) is not None
             if found:
-                repository = await ensure_repository(transaction, name, now=now)
-                await link_blob(transaction, repository, digest, now=now)
+                home = await ensure_repository(transaction, name, now=now)
+                await link_blob(transaction, home, digest, now=now)
                 if self._stores.trail.blobs:
                     told = event("blob.mount", repository=name, digest=digest, source=source)
                     notes.add(told)
@@ -220,7 +236,17 @@ class Uploads:
 
     # Inside -------------------------------------------------------------------------------------
 
-    async def _receive(self, writer: UploadWriter, state: UploadState, part: Part) -> UploadState:
+    async def _room(
+        self, state: UploadState, part: Part, digest: Digest | None = None
+    ) -> int | None:
+        """Return how many bytes the whole upload may have, None if any number."""
+        size = state.offset + (part.length or 0)
+        name = RepositoryName(state.name)
+        return await room_for_upload(self._stores, name, size=size, digest=digest)
+
+    async def _receive(
+        self, writer: UploadWriter, state: UploadState, part: Part, room: int | None
+    ) -> UploadState:
         if writer.size != state.offset:
             state = UploadState(
                 name=state.name, upload=state.upload, offset=writer.size, started=state.started
@@ -238,12 +264,20 @@ class Uploads:
                 await writer.write(data)
                 if expected is not None and writer.size > expected:
                     break
+                if room is not None and writer.size > room:
+                    room = await room_for_upload(
+                        self._stores, RepositoryName(state.name), size=writer.size
+                    )
             await writer.flush()
             if expected is not None and writer.size != expected:
                 received = writer.size - state.offset
                 running = None
                 await writer.rollback()
                 raise SizeInvalidError({"content-range": str(part.position), "received": received})
+        except QuotaExceededError:
+            running = None
+            await writer.rollback()
+            raise
         except StorageError:
             running = None  # it may have seen what is not held
             raise
@@ -263,13 +297,25 @@ class Uploads:
         )
 
     async def _finish_in(
-        self, writer: UploadWriter, state: UploadState, part: Part, digest: Digest, by: Actor
+        self,
+        writer: UploadWriter,
+        state: UploadState,
+        part: Part,
+        digest: Digest,
+        by: Actor,
+        room: int | None,
     ) -> None:
-        """Receive the rest and publish. If the store fails the request may be repeated as it is."""
+        """Receive the rest and publish. If the store fails, or a quota does not allow it, the
+        request may be repeated as it is.
+        """
         try:
-            state = await self._receive(writer, state, part)
+            state = await self._receive(writer, state, part, room)
+            if part.length != 0:
+                # Others may have used the room while it came.
+                name = RepositoryName(state.name)
+                await room_for_upload(self._stores, name, size=writer.size, digest=digest)
             await self._publish(writer, state, digest, by)
-        except (StorageError, UnavailableError):
+        except (StorageError, UnavailableError, QuotaExceededError):
             with suppress(StorageError):
                 await writer.rollback()
             raise
@@ -337,8 +383,8 @@ class Uploads:
                 await add_blob(transaction, digest, size=stored, synced=synced, now=now)
                 if keep is not None:
                     await keep_bytes(transaction, digest, keep)
-            repository = await ensure_repository(transaction, name, now=now)
-            if not await link_blob(transaction, repository, digest, now=now):
+            home = await ensure_repository(transaction, name, now=now)
+            if not await link_blob(transaction, home, digest, now=now):
                 return False
             await end_upload(transaction, state.upload, now=now)
             if self._stores.trail.blobs:

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from math import isnan
 from pathlib import Path
 
 from prometheus_client.core import (
@@ -89,7 +90,8 @@ def _metric(family: Family, series: dict[Key, list[float]]) -> Metric:
     if not family.labels:
         rows = rows or [((), [0.0])]
     for labels, (value,) in rows:
-        metric.add_metric(labels, value)
+        if not isnan(value):  # what was shown once and is gone
+            metric.add_metric(labels, value)
     return metric
 
 

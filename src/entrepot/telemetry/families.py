@@ -182,6 +182,24 @@ SCRUBBED = Family(
 SCRUBBED_BYTES = Family(
     "entrepot_scrub_bytes_total", "counter", "Bytes of stored objects that were read for that"
 )
+QUOTA_USED = Family(
+    "entrepot_quota_used",
+    "gauge",
+    "What a namespace with a quota holds, in bytes or in numbers of the resource",
+    ("namespace", "resource"),
+)
+QUOTA_LIMIT = Family(
+    "entrepot_quota_limit",
+    "gauge",
+    "What a namespace may hold: above soft it is warned, beyond hard refused",
+    ("namespace", "resource", "limit"),
+)
+QUOTA_REFUSALS = Family(
+    "entrepot_quota_refusals_total",
+    "counter",
+    "Requests that were refused because a quota left no room",
+    ("namespace", "resource"),
+)
 FAMILIES = (
     REQUESTS,
     REQUEST_SECONDS,
@@ -210,5 +228,8 @@ FAMILIES = (
     RETENTION_STOPPED,
     SCRUBBED,
     SCRUBBED_BYTES,
+    QUOTA_USED,
+    QUOTA_LIMIT,
+    QUOTA_REFUSALS,
 )
 """Every metric that is counted, in the order in which they are rendered."""

@@ -6,6 +6,8 @@ Every worker process has one `Metrics`; what one of them renders is about all of
 
 import threading
 from bisect import bisect_left
+from collections.abc import Mapping
+from math import nan
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +27,9 @@ from entrepot.telemetry.families import (
     INDEX_COMMITS,
     LOCKS,
     POSTPONED,
+    QUOTA_LIMIT,
+    QUOTA_REFUSALS,
+    QUOTA_USED,
     RECLAIMED,
     REQUEST_SECONDS,
     REQUEST_SIZE,
@@ -48,6 +53,9 @@ from entrepot.telemetry.series import Role, Series, read
 _GAUGES = frozenset(
     family.name for family in FAMILIES if family.kind == "gauge" and not family.latest
 )
+_NOW = frozenset({QUOTA_USED.name, QUOTA_LIMIT.name})
+_MOST_OF_NOW = 1000
+"""Series that a process gives of what is so now: their names must fit into its file."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -69,7 +77,7 @@ class Metrics:
         for key in self._series.known():
             if key[0] in _GAUGES:
                 # What was in flight, or waited, in the process whose file this was is gone.
-                self._values[self._series.place(key)] = 0.0
+                self._values[self._series.place(key)] = nan if key[0] in _NOW else 0.0
 
     def started(self, handler: str) -> None:
         """Note that a request for `handler` (registry:2's label) begins."""
@@ -194,6 +202,28 @@ class Metrics:
         """Note that an object was compared with its digest, for which `count` bytes were read."""
         self._add(SCRUBBED, 1, outcome)
         self._add(SCRUBBED_BYTES, count)
+
+    def quota_refused(self, namespace: str, resource: str) -> None:
+        """Note that something was refused because a quota left no room."""
+        self._add(QUOTA_REFUSALS, 1, namespace, resource)
+
+    def show_quotas(
+        self, found: Mapping[tuple[str, str], tuple[int, int | None, int | None]]
+    ) -> None:
+        """Show what is used of quotas, by namespace and resource, with their soft and hard limits;
+        whatever was shown before is not shown any more.
+        """
+        shown: dict[tuple[str, ...], float] = {}
+        for (namespace, resource), (used, *limits) in found.items():
+            shown[QUOTA_USED.name, namespace, resource] = used
+            for kind, limit in zip(("soft", "hard"), limits, strict=True):
+                if limit is not None:
+                    shown[QUOTA_LIMIT.name, namespace, resource, kind] = limit
+        for key in self._series.known():
+            if key[0] in _NOW and key not in shown:
+                self._values[self._series.place(key)] = nan
+        for key in list(shown)[:_MOST_OF_NOW]:
+            self._values[self._series.place(key)] = shown[key]
 
     def render(self) -> bytes:
         """Return the metrics of the whole server in Prometheus' text format."""

@@ -76,8 +76,8 @@ class Site:
             payload=image.manifest.data,
             content_type=image.manifest.media_type,
         )
-        digest, _ = await put_manifest(self.stores, pushed, rules=rules or ManifestRules())
-        return digest
+        stored = await put_manifest(self.stores, pushed, rules=rules or ManifestRules())
+        return stored.digest
 
     async def push(self, name: str, reference: str, image: Image) -> Digest:
         """Push an image with all that it needs."""

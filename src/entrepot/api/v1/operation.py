@@ -41,6 +41,7 @@ from entrepot.core.errors import (
     UnauthorizedError,
 )
 from entrepot.core.patterns import PatternInvalidError
+from entrepot.core.quotas import QuotaError, QuotaUnknownError
 from entrepot.core.retention_policy import RetentionInvalidError
 from entrepot.core.roles import RoleInvalidError
 from entrepot.core.work import WorkError, WorkUnknownError
@@ -57,10 +58,11 @@ _MOST_ID: Final = 2**63 - 1
 _NEVER_KEPT: Final[Headers] = [(b"cache-control", b"no-store")]
 _INVALID: Final = (
     *(AccessError, AccountError, AuditError, CronError, RoleInvalidError, PatternInvalidError),
-    *(RetentionInvalidError, RetentionUnknownError, WorkError),
+    *(QuotaError, RetentionInvalidError, RetentionUnknownError, WorkError),
 )
 _UNKNOWN: Final = (
-    *(AccessUnknownError, AccountUnknownError, RetentionUnknownError, WorkUnknownError),
+    *(AccessUnknownError, AccountUnknownError, QuotaUnknownError, RetentionUnknownError),
+    WorkUnknownError,
 )
 _CONFLICT: Final = (AccessConflictError, AccountConflictError)
 

@@ -8,6 +8,7 @@ from entrepot.api.v1 import (
     audit,
     explaining,
     namespaces,
+    quotas,
     registry,
     retention,
     robots,
@@ -62,6 +63,22 @@ _OPERATIONS: Final = (
     ),
     _route(
         "DELETE", "/namespaces/{namespace}", Action.SETTINGS, namespaces.delete_namespace, above
+    ),
+    _route("GET", "/quotas", Action.CONNECT, quotas.list_quotas),
+    _route("GET", "/quotas/{namespace}", Action.LIST, quotas.show_quotas, seeing_it),
+    _route(
+        "PUT",
+        "/quotas/{namespace}",
+        Action.SETTINGS,
+        quotas.set_quota,
+        above,
+    ),
+    _route(
+        "DELETE",
+        "/quotas/{namespace}",
+        Action.SETTINGS,
+        quotas.remove_quota,
+        above,
     ),
     _route("GET", "/retention/policies", Action.CONNECT, retention.list_policies),
     _route(
