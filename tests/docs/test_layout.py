@@ -11,7 +11,7 @@ import pytest
 
 from entrepot.services.uploads import SMALL
 from tests.conformance.pushing import push, send_stream, start_upload
-from tests.servers import Registry, start_registry
+from tests.servers import Registry, start_registry, wait_until
 from tests.wire.images import image
 
 PAGE = (Path(__file__).parents[2] / "docs" / "storage-format.md").read_text(encoding="utf-8")
@@ -44,6 +44,8 @@ def test_files_lie_where_it_is_said(registry: Registry) -> None:
         push(http, "docs/layout", image("layout"), tag="1")
         push(http, "docs/layout", image("layout", algorithm="sha512"), tag="2")
         send_stream(http, start_upload(http, "docs/layout"), [b"unfinished"])
+    lock = registry.root / "entrepot/upkeep.lock"
+    wait_until(lock.exists, what="the upkeep, which begins a second after the workers")
     found = [path for path in registry.root.rglob("*") if path.is_file()]
     files = {path.relative_to(registry.root).as_posix() for path in found}
     lines = layout()
