@@ -26,6 +26,8 @@ _DOOM = f"""
     FROM blobs
     WHERE blobs.digest = :digest AND NOT EXISTS (
         SELECT 1 FROM repository_blobs WHERE repository_blobs.digest = blobs.digest
+    ) AND NOT EXISTS (
+        SELECT 1 FROM trash_references WHERE trash_references.digest = blobs.digest
     )
     {_ANEW} RETURNING size
 """  # noqa: S608 - constants alone
@@ -114,7 +116,9 @@ async def find_blob_state(reader: Reader, digest: Digest) -> BlobState:
 async def doom_blobs(
     transaction: Transaction, digests: Iterable[Digest], lease: Lease
 ) -> list[Doomed]:
-    """Remove the rows of those blobs that no repository links, and return these."""
+    """Remove the rows of those blobs that no repository links and nothing in the trash needs, and
+    return these.
+    """
     doomed = []
     for digest in digests:
         row = await transaction.fetch_one(_DOOM, {"digest": digest.packed, **lease._asdict()})

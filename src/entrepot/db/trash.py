@@ -62,11 +62,6 @@ _FIND_NEEDING_MANIFEST = """
     WHERE trash_references.digest = :digest AND trash.repository_id = :repository
     LIMIT 1
 """
-_FIND_NEEDING_BLOB = """
-    SELECT trash.operation, trash.expires_at FROM trash_references
-    JOIN trash ON trash.id = trash_references.trash_id
-    WHERE trash_references.digest = :digest AND trash.repository_id = :repository LIMIT 1
-"""
 
 
 class Removal(NamedTuple):
@@ -115,14 +110,6 @@ async def find_trash_needing_manifest(
     """
     values = {"repository": repository, "digest": digest.packed}
     return _needing(await reader.fetch_one(_FIND_NEEDING_MANIFEST, values))
-
-
-async def find_trash_needing_blob(
-    reader: Reader, repository: int, digest: Digest
-) -> Needing | None:
-    """Return a manifest in the trash of a repository that needs a blob, or None."""
-    values = {"repository": repository, "digest": digest.packed}
-    return _needing(await reader.fetch_one(_FIND_NEEDING_BLOB, values))
 
 
 def _needing(row: Row | None) -> Needing | None:

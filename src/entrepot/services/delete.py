@@ -20,7 +20,7 @@ from entrepot.db.imports import remember_deletions
 from entrepot.db.manifests import delete_manifests, find_manifest_id
 from entrepot.db.repositories import find_repository
 from entrepot.db.tags import delete_tags, find_tag
-from entrepot.db.trash import Removal, find_trash_needing_blob, throw_manifests, throw_tags
+from entrepot.db.trash import Removal, throw_manifests, throw_tags
 from entrepot.services.audit import Notes
 from entrepot.services.protection import check_may_go
 from entrepot.services.stores import Stores
@@ -125,11 +125,12 @@ async def remove(
 
 
 async def delete_blob(stores: Stores, name: RepositoryName, digest: Digest, *, by: Actor) -> None:
-    """Stop the repository from serving a blob; other repositories that link it keep it.
+    """Stop the repository from serving a blob; other repositories that link it keep it, and its
+    bytes stay as long as a manifest in the trash needs them.
 
     Raises:
         BlobUnknownError: the repository does not link it.
-        UnsupportedError: a manifest of the repository needs it, be it in the trash.
+        UnsupportedError: a manifest of the repository needs it.
         DeniedError: the repository is on hold.
     """
     await take_over_blob(stores, name, digest)
@@ -143,15 +144,6 @@ async def delete_blob(stores: Stores, name: RepositoryName, digest: Digest, *, b
         if user is not None:
             raise UnsupportedError(
                 {"reason": "a manifest needs this blob; delete it first", "manifest": user}
-            )
-        needing = await find_trash_needing_blob(transaction, repository, digest)
-        if needing is not None:
-            raise UnsupportedError(
-                {
-                    "reason": "a manifest in the trash needs this blob, which goes by itself after "
-                    "that; or empty the trash first",
-                    "operation": needing.operation,
-                }
             )
         await check_may_go(transaction, name, repository, tags=(), now=now)
         if not await unlink_blob(transaction, repository, digest):

@@ -9,6 +9,7 @@ from entrepot.core.digest import Digest
 from entrepot.core.manifest import Manifest, is_companion_tag, parse
 from entrepot.core.undo import UndoConflictError, UndoError
 from entrepot.db import Transaction
+from entrepot.db.blobs import link_blob
 from entrepot.db.counting import find_home
 from entrepot.db.manifests import NewManifest, add_manifest, find_manifest_id
 from entrepot.db.reviews import review_manifest
@@ -171,11 +172,14 @@ class Restoring:
 
     async def _find_children(self, row: Trashed, manifest: Manifest) -> list[int]:
         """Return the ids of an index's children, which are brought back if need be; make sure that
-        all blobs are there.
+        all blobs are there, and linked again if they were deleted as well.
         """
+        home = await find_home(self.transaction, row.repository_id)
         listed = {child.digest for child in manifest.children}
         missing = await list_missing(self.transaction, row)
         for digest in missing:
+            if await link_blob(self.transaction, home, digest, now=self.now):
+                continue
             thrown = None
             if digest in listed:
                 thrown = await find_trashed_manifest(self.transaction, row.repository_id, digest)

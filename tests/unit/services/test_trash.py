@@ -12,13 +12,16 @@ from hypothesis import strategies as st
 
 from entrepot.core.audit import NOBODY, Actor
 from entrepot.core.digest import Digest
+from entrepot.core.errors import BlobUnknownError
 from entrepot.core.names import RepositoryName, Tag, parse_reference
 from entrepot.core.undo import UndoConflictError, UndoError, UndoUnknownError
 from entrepot.db import Transaction
 from entrepot.db.address import IndexAddress
+from entrepot.db.doomed import Lease, doom_blobs
 from entrepot.db.opening import migrate_index, open_index
 from entrepot.services.audit import Trail
-from entrepot.services.delete import delete_reference
+from entrepot.services.delete import delete_blob, delete_reference
+from entrepot.services.pull import blob_size
 from entrepot.services.stores import Stores
 from entrepot.services.trash import (
     Restored,
@@ -326,3 +329,27 @@ def test_what_is_deleted_and_restored_is_as_it_was(steps: list[Step]) -> None:
 
     with TemporaryDirectory() as directory:
         asyncio.run(run(Path(directory)))
+
+
+async def test_blobs_that_were_deleted_as_well_come_back_with_their_manifest(site: Site) -> None:
+    """Deleting a blob that only the trash needs takes it from the repository; its bytes stay, and
+    restoring the manifest links it again.
+    """
+    made = images.image("blobs, too")
+    for blob in made.blobs:
+        await site.push_blob("a", blob.data)
+    await site.put("a", "v1", made)
+    before = await content(site)
+    operation = await delete(site, made.digest)
+    digests = [Digest(blob.digest) for blob in made.blobs]
+    for digest in digests:
+        await delete_blob(site.stores, A, digest, by=NOBODY)
+        with pytest.raises(BlobUnknownError):
+            await blob_size(site.stores, A, digest)
+
+    async def doom(transaction: Transaction) -> object:
+        return await doom_blobs(transaction, digests, Lease("test", 0, 1))
+
+    assert await site.stores.index.write(doom) == [], "the trash needs them"
+    await restore(site.stores, Selection(operation=operation), by=NOBODY)
+    assert await content(site) == before
