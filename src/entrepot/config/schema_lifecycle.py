@@ -31,9 +31,9 @@ class Collection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         about("How much is looked at in one transaction.", minimum=1),
     ] = 100
     rate: Annotated[
-        float,
+        int,
         about("How much is looked at in a second, at most; 0 is as much as possible.", minimum=0),
-    ] = 2000.0
+    ] = 2000
     maxpause: Annotated[
         Duration,
         about("The longest pause between two transactions while the server is busy.", minimum=0),
