@@ -41,6 +41,8 @@ BY_ITSELF = {
     "services/pull.py _keep_blob": "somebody was told of a blob, which stays a while longer",
     "services/pull.py _keep_manifest": "and of a manifest",
     "services/pulls.py write": "how often manifests are pulled",
+    "services/quotas.py forget_counted": "namespaces without a quota count no more; its end is noted",
+    "services/recounting.py": "how much is used, counted again; a sum that was wrong is noted",
     "services/removing.py delete": "objects whose collection is noted are deleted",
     "services/removing.py forget": "that objects were deleted some time ago",
     "services/removing.py take_over": "who deletes objects",
