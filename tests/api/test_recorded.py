@@ -14,7 +14,7 @@ import entrepot
 from entrepot.api.routes import TABLE
 from entrepot.core.access import Action
 from tests.access.worlds import ROOT, Estate, Open, made
-from tests.api.test_rights import ABOVE, MAKES, QUERIES, ask, furnished
+from tests.api.test_rights import HOW, MAKES, QUERIES, ask, furnished
 from tests.unit.identity.credentials import basic
 
 SOURCE = Path(entrepot.__file__).parent
@@ -41,7 +41,7 @@ BY_ITSELF = {
     "services/pull.py _keep_blob": "somebody was told of a blob, which stays a while longer",
     "services/pull.py _keep_manifest": "and of a manifest",
     "services/pulls.py write": "how often manifests are pulled",
-    "services/quotas.py forget_counted": "namespaces without a quota count no more; its end is noted",
+    "services/quotas.py forget_counted": "without a quota nothing is counted; its end is noted",
     "services/recounting.py": "how much is used, counted again; a sum that was wrong is noted",
     "services/removing.py delete": "objects whose collection is noted are deleted",
     "services/removing.py forget": "that objects were deleted some time ago",
@@ -144,6 +144,7 @@ async def test_every_route_that_changes_something(estate: Open) -> None:
         routes.sort(
             key=lambda route: (
                 route.method == "DELETE",
+                route.path == "/api/v1/namespaces/{namespace}",
                 "{namespace}" in route.path,
                 -len(route.path),
             )
@@ -158,7 +159,7 @@ async def test_every_route_that_changes_something(estate: Open) -> None:
                 ROOT,
                 route.method,
                 path.removeprefix("/api/v1"),
-                query="move_up=true" if (route.method, route.path) in ABOVE else "",
+                query=HOW.get(route.path, "") if route.method == "DELETE" else "",
                 body=MAKES.get((route.method, route.path)),
             )
             assert answer.status < 300, (route, answer.body)
@@ -185,7 +186,7 @@ async def test_every_refusal(estate: Open) -> None:
                 path = path.replace(field, value)
             before = await _events(registry, "none", "denied")
             body = MAKES.get((route.method, route.path))
-            query = QUERIES.get(route.path, "") if route.method == "GET" else ""
+            query = {"GET": QUERIES, "DELETE": HOW}.get(route.method, {}).get(route.path, "")
             if path.startswith("/api/v1"):
                 where = path.removeprefix("/api/v1")
                 answer = await ask(registry, "none", route.method, where, query=query, body=body)

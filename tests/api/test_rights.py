@@ -22,6 +22,7 @@ ROLES = ("reader", "developer", "operator", "admin")
 MAKES: dict[tuple[str, str], object] = {
     ("POST", "/api/v1/namespaces"): {"name": "team/new"},
     ("PATCH", "/api/v1/namespaces/{namespace}"): {"description": "new"},
+    ("PUT", "/api/v1/quotas/{namespace}"): {"resource": "tags", "hard": 1_000_000},
     ("PUT", "/api/v1/retention/policies/{namespace}"): {"rules": [{"keep": []}]},
     ("POST", "/api/v1/retention/runs/{namespace}"): {"dry_run": True},
     ("POST", "/api/v1/grants"): {
@@ -47,7 +48,11 @@ QUERIES = {
     "/api/v1/robots": "namespace=team/sub",
     "/api/v1/access/can": "user=ada&action=pull&repository=team/sub/app",
 }
-ABOVE = {("DELETE", "/api/v1/namespaces/{namespace}")}
+HOW = {
+    "/api/v1/namespaces/{namespace}": "move_up=true",
+    "/api/v1/quotas/{namespace}": "resource=tags",
+}
+"""Queries of what is removed."""
 
 
 async def ask(
@@ -131,6 +136,7 @@ async def test_every_route_for_every_role(estate: Open, role: str) -> None:
             ROUTES,
             key=lambda route: (
                 route.method == "DELETE",
+                route.path == "/api/v1/namespaces/{namespace}",
                 "{namespace}" in route.path,
                 -len(route.path),
             ),
@@ -139,13 +145,13 @@ async def test_every_route_for_every_role(estate: Open, role: str) -> None:
             path = route.path
             for field, value in fields.items():
                 path = path.replace(field, value)
-            query = QUERIES.get(route.path, "") if route.method == "GET" else ""
+            queries = {"GET": QUERIES, "DELETE": HOW}.get(route.method, {})
             answer = await ask(
                 registry,
                 role,
                 route.method,
                 path.removeprefix("/api/v1"),
-                query="move_up=true" if (route.method, route.path) in ABOVE else query,
+                query=queries.get(route.path, ""),
                 body=MAKES.get((route.method, route.path)),
             )
             what = f"{route.method} {route.path}: {answer.body!r}"

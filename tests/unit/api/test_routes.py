@@ -36,7 +36,10 @@ FIELDS = {
     "{token}": "1",
 }
 PROBES = {"/", "/livez", "/readyz", "/v2", "/api/v1/openapi.json"}
-CHANGING = {Action.PUSH, Action.DELETE, Action.SETTINGS, Action.MEMBERS, Action.ROBOTS}
+CHANGING = {
+    *(Action.PUSH, Action.DELETE, Action.SETTINGS, Action.MEMBERS, Action.ROBOTS),
+    Action.RETENTION,
+}
 NAMES = st.from_regex(r"[a-z0-9]+([._-][a-z0-9]+)?(/[a-z0-9]+){0,3}", fullmatch=True).filter(
     str.isascii
 )
