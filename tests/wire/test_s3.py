@@ -114,8 +114,14 @@ def test_requests_per_blob(
     proxy.requests.clear()
     for _ in range(2):
         assert flow(http, name, data).status_code == 201
-        assert len(proxy.requests) <= 3, proxy.requests
+        assert len(asked(proxy)) <= 3, proxy.requests
         proxy.requests.clear()
+
+
+def asked(proxy: Proxy) -> list[str]:
+    """What the store was asked, but for what the upkeep of a server asks when it begins."""
+    own = ("/entrepot/index-id", "?uploads=", "?list-type=")
+    return [request for request in proxy.requests if not any(part in request for part in own)]
 
 
 def test_manifests_need_no_request(http: httpx.Client, proxy: Proxy) -> None:
@@ -127,7 +133,7 @@ def test_manifests_need_no_request(http: httpx.Client, proxy: Proxy) -> None:
         assert answer.content == pushed.manifest.data
         assert http.head(f"/v2/manifests/manifests/{reference}").status_code == 200
     assert http.head(f"/v2/manifests/blobs/{pushed.blobs[0].digest}").status_code == 200
-    assert proxy.requests == []
+    assert asked(proxy) == []
 
 
 def test_a_pull_is_sent_to_the_store(http: httpx.Client, proxy: Proxy) -> None:
