@@ -74,7 +74,8 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
 
 
 def _read(path: Path, problems: list[Problem]) -> Node:
-    name = printable(str(path))
+    # Whole, however long: it is what the user has to open.
+    name = str(path) if str(path).isprintable() else repr(str(path))
 
     def locate(line: int) -> Origin:
         return Origin(file=name, line=line)

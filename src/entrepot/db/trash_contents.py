@@ -97,7 +97,6 @@ _REVIEW_TARGET = f"""
         AND manifests.digest = trash.digest
     WHERE trash.id = :id AND trash.kind = 'tag' {OR_LATER_MANIFEST}
 """  # noqa: S608 - constants alone
-_COUNT = "SELECT kind, COUNT(*), MIN(deleted_at) FROM trash GROUP BY kind"
 
 _AFTER_SLASH: Final = chr(ord("/") + 1)
 
@@ -120,17 +119,6 @@ class Trashed(NamedTuple):
     expires_at: int
     subject: Digest | None
     payload: bytes | None
-
-
-class Amount(NamedTuple):
-    """How much of a kind is in the trash, and when the oldest of it was deleted."""
-
-    kind: str
-    rows: int
-    oldest: int
-
-
-# Finding ----------------------------------------------------------------------------------------
 
 
 async def find_trashed(reader: Reader, number: int) -> Trashed | None:
@@ -208,11 +196,6 @@ async def list_children(reader: Reader, index: Trashed) -> dict[Digest, int]:
     values = {"repository": index.repository_id, "id": index.id}
     rows = await reader.fetch_all(_LIST_CHILDREN, values)
     return {Digest.unpack(row[1]): row[0] for row in rows}
-
-
-async def measure_trash(reader: Reader) -> list[Amount]:
-    """Return how much is in the trash."""
-    return [Amount(*row) for row in await reader.fetch_all(_COUNT, {})]
 
 
 # Taking out -------------------------------------------------------------------------------------

@@ -429,3 +429,14 @@ def test_memory_has_no_root() -> None:
     with pytest.raises(ConfigError):
         _ = config.storage.root
     assert config.storage.durability == "relaxed"
+
+
+def test_a_long_path_is_told_whole(tmp_path: Path) -> None:
+    """It is what the user has to open."""
+    folder = tmp_path / ("long" * 25)
+    folder.mkdir()
+    path = folder / "config.yml"
+    path.write_text("version: 0.1\nhtpp: {}\n")
+    with pytest.raises(ConfigError) as caught:
+        load(path, {})
+    assert f"{path}:2: htpp: unknown key" in str(caught.value)

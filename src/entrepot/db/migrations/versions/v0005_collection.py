@@ -1,7 +1,4 @@
-"""What the collector asks of the index, each by one look.
-
-Takes a second or so for 300,000 blobs that manifests need.
-"""
+"""What the collector asks of the index, each by one look."""
 
 import sqlalchemy as sa
 from alembic import op
