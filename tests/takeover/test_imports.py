@@ -289,13 +289,14 @@ async def test_killed_in_the_middle(tmp_path: Path) -> None:
             os.killpg(registry.process.pid, signal.SIGKILL)
     with start_registry(old.root) as registry:
         await old.finished()
-        assert "import is finished" in registry.log()
+        # The row comes first, and then whoever wrote it tells of it.
+        wait_until(lambda: "import is finished" in registry.log(), what="the word of the end")
         for number in (0, 29):
             url = f"{registry.url}/v2/team{number % 10}/app{number:05}"
             assert len(get(f"{url}/tags/list").json()["tags"]) == 50
             assert get(f"{url}/manifests/v49").status_code == 200
-        metrics = get(f"{registry.url}/metrics").text
-        assert 'entrepot_import_manifests_total{outcome="taken"}' in metrics
+        counted = 'entrepot_import_manifests_total{outcome="taken"}'
+        wait_until(lambda: counted in get(f"{registry.url}/metrics").text, what="the count")
     (entry,) = await old.imports()
     assert (entry.repositories, entry.manifests, entry.indexed) == (30, 1500, 1500)
     for table in ("manifests", "tags", "tag_history"):
