@@ -65,6 +65,8 @@ class Proxy:
         """Seconds by which the server's clock is ahead of this machine's: with more than Amazon's
         900 either way it refuses every request as S3 does.
         """
+        self.conditions = True
+        """Whether the server knows conditional writes; where it doesn't, it refuses them."""
 
     @property
     def url(self) -> str:
@@ -99,6 +101,10 @@ class Proxy:
             self.broken += 1
             answer = b"HTTP/1.1 503 Slow Down\r\nContent-Length: %d\r\n\r\n" % len(_SLOW_DOWN)
             writer.write(answer + (b"" if lines[0].startswith("HEAD") else _SLOW_DOWN))
+            await writer.drain()
+            return True
+        if not self.conditions and any(line.lower().startswith("if-none-match") for line in lines):
+            writer.write(b"HTTP/1.1 501 Not Implemented\r\nContent-Length: 0\r\n\r\n")
             await writer.drain()
             return True
         answer = await self._ask(lines, body)

@@ -97,6 +97,20 @@ async def test_putting_again_replaces(driver: ObjectDriver) -> None:
     assert await driver.read("key") == b"second"
 
 
+async def test_creating(driver: ObjectDriver) -> None:
+    """Of several at the same moment one does; what is there stays."""
+
+    async def create(number: int) -> bytes | None:
+        await driver.create("new", f"{number}".encode())
+        return await driver.read("new")
+
+    read = await asyncio.gather(*map(create, range(8)))
+    assert len(set(read)) == 1
+    assert read[0] in {f"{number}".encode() for number in range(8)}
+    await driver.create("new", b"late")
+    assert await driver.read("new") == read[0]
+
+
 async def test_copying(driver: ObjectDriver) -> None:
     await driver.put("a/source", DATA)
     await driver.put("a/target of it", b"old")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -13,6 +14,7 @@ from entrepot.storage import StorageSettingError
 from entrepot.storage.retries import Retries
 from entrepot.storage.s3 import S3Client
 from entrepot.storage.s3_requests import bucket_url
+from tests.faulty import start_proxy
 from tests.objectstores import ACCESS_KEY, SECRET_KEY, SeaweedFS
 from tests.storage.conftest import MIB
 
@@ -90,6 +92,18 @@ async def test_large_copies_are_made_in_parts(seaweedfs: SeaweedFS, size: int) -
     assert [u async for u in client.unfinished("s3/")] == []
     await client.delete(["s3/large", "s3/copied"])
     await client.close()
+
+
+async def test_a_store_without_conditional_writes(seaweedfs: SeaweedFS) -> None:
+    """It is asked to write without a condition."""
+    with start_proxy(seaweedfs.port) as proxy:
+        proxy.conditions = False
+        client = seaweedfs.client("tests", regionendpoint=proxy.url)
+        key = f"s3/{uuid4()}"
+        await client.create(key, b"once")
+        assert await client.read(key) == b"once"
+        await client.close()
+    assert [request.partition(" ")[0] for request in proxy.requests] == ["PUT", "PUT", "GET"]
 
 
 async def test_credentials_of_the_surroundings(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import pytest
 from entrepot.storage import StorageError
 from entrepot.storage.directory import DirectoryTree
 from entrepot.storage.object_tree import ObjectTree
-from entrepot.storage.tree import Tree
+from entrepot.storage.tree import OwnTree, Tree
 from tests.objectstores import SeaweedFS
 
 pytestmark = pytest.mark.anyio
@@ -27,7 +28,7 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(params=["directory", "objects"])
-async def tree(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Tree]:
+async def tree(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OwnTree]:
     if request.param == "objects":
         store: SeaweedFS = request.getfixturevalue("seaweedfs")
         client = store.client("tests")
@@ -113,6 +114,21 @@ async def test_writing_again_and_deleting(tree: Tree) -> None:
     assert await paths(tree, "a") == ["a/d"]
     assert await names(tree, "a") == [], "empty folders go, too"
     await tree.settle()
+
+
+async def test_of_several_who_create_a_file_one_does(tree: OwnTree) -> None:
+    """Everybody reads the same afterwards, and nothing else is left."""
+
+    async def create(number: int) -> bytes | StorageError | None:
+        await tree.create("a/b", f"{number}".encode())
+        return (await tree.read_many(["a/b"], most=9))[0]
+
+    read = await asyncio.gather(*map(create, range(8)))
+    assert len(set(read)) == 1
+    assert read[0] in {f"{number}".encode() for number in range(8)}
+    await tree.create("a/b", b"late")
+    assert await tree.read_many(["a/b"], most=9) == read[:1]
+    assert await paths(tree, "a") == ["a/b"]
 
 
 async def test_what_cannot_be_read(tmp_path: Path) -> None:

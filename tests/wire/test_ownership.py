@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import yaml
 
 from entrepot.app import check_servers, prepare
 from entrepot.config import load
+from entrepot.db.address import IndexAddress
+from entrepot.db.opening import migrate_index
 from tests.objectstores import SeaweedFS
 from tests.postgres import Postgres
 from tests.programs import run
@@ -72,6 +76,39 @@ def test_the_second_index(places: tuple[dict[str, Any], str, str, str], tmp_path
         pass
     path = written(first)
     assert found() == ("error", f"storage.{driver}")
+
+
+@pytest.mark.parametrize("turn", range(3))
+def test_two_new_indexes_at_the_same_moment(
+    places: tuple[dict[str, Any], str, str, str],
+    tmp_path: Path,
+    turn: int,
+) -> None:
+    """Exactly one becomes the owner and serves; the other is refused as one that came later would
+    be, and still is when both are started again.
+    """
+    storage, _, *urls = places
+    for url in urls:
+        migrate_index(IndexAddress(url))
+    both = threading.Barrier(2)
+
+    def start(number: int) -> str:
+        """Nothing if it serves, else why it does not."""
+        config = {"storage": storage, "database": {"url": urls[number]}}
+        both.wait(10)
+        try:
+            with start_registry(tmp_path / f"{number}", config=config, workers=1):
+                return ""
+        except RegistryStartError as refused:
+            return str(refused)
+
+    with ThreadPoolExecutor(2) as threads:
+        first, again = (list(threads.map(start, range(2))) for _ in range(2))
+    assert sorted(map(bool, first)) == [False, True], first
+    assert list(map(bool, again)) == list(map(bool, first)), again
+    for said in first + again:
+        assert not said or "the storage belongs to another index" in said
+        assert "Traceback" not in said
 
 
 def test_storage_that_can_only_be_read(tmp_path: Path) -> None:

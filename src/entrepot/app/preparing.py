@@ -27,7 +27,7 @@ from entrepot.services.maintenance import recover
 from entrepot.services.ownership import Adopted, adopt_storage, check_owner, claim_storage
 from entrepot.services.stores import Stores
 from entrepot.storage import StorageError
-from entrepot.storage.tree import Tree
+from entrepot.storage.tree import OwnTree
 
 _log = structlog.get_logger("entrepot.app")
 
@@ -123,7 +123,7 @@ async def _recover(config: Config) -> None:
         await begin_takeover(stores, Layout(tree), source=place(config))
 
 
-async def _make_sure_of_owner(config: Config, stores: Stores, tree: Tree) -> None:
+async def _make_sure_of_owner(config: Config, stores: Stores, tree: OwnTree) -> None:
     try:
         if config.storage.maintenance.readonly.enabled:
             await check_owner(stores, tree)

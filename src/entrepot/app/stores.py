@@ -26,7 +26,7 @@ from entrepot.storage.object_store import ObjectOptions, ObjectStore
 from entrepot.storage.object_tree import ObjectTree
 from entrepot.storage.objects import ObjectDriver
 from entrepot.storage.retries import Retries
-from entrepot.storage.tree import Tree
+from entrepot.storage.tree import OwnTree
 from entrepot.telemetry import Metrics
 
 THREADS: Final = 16
@@ -217,7 +217,7 @@ def open_stores(
 
 
 @asynccontextmanager
-async def opened(config: Config) -> AsyncIterator[tuple[Stores, Tree]]:
+async def opened(config: Config) -> AsyncIterator[tuple[Stores, OwnTree]]:
     """The stores of a registry whose index is up to date, and its storage as plain files, for what
     is done beside the workers.
     """
@@ -253,7 +253,7 @@ def place(config: Config) -> str:
     return str(config.storage.root.resolve())
 
 
-def tree_of(config: Config, client: ObjectDriver | None, threads: ThreadPoolExecutor) -> Tree:
+def tree_of(config: Config, client: ObjectDriver | None, threads: ThreadPoolExecutor) -> OwnTree:
     """Return the storage as plain files, for what `registry:2` left in it."""
     if client is not None:
         return ObjectTree(client, prefix=_object_options(config).prefix)

@@ -16,7 +16,7 @@ from entrepot.db.settings import ensure_setting, find_setting, replace_setting
 from entrepot.services.audit import Notes
 from entrepot.services.stores import Stores
 from entrepot.storage import StorageError, StorageOwnedError
-from entrepot.storage.tree import Tree
+from entrepot.storage.tree import OwnTree, Tree
 
 MARKER: Final = "entrepot/index-id"
 """The file or object, below the root of the storage, that holds the id of the owner."""
@@ -81,14 +81,19 @@ async def check_owner(stores: Stores, tree: Tree) -> bool:
     return owner is not None
 
 
-async def claim_storage(stores: Stores, tree: Tree) -> None:
-    """Make this index the owner of a storage that is nobody's.
+async def claim_storage(stores: Stores, tree: OwnTree) -> None:
+    """Make this index the owner of a storage that is nobody's. Of several indexes that do this at
+    the same moment one becomes it.
 
     Raises: as `check_owner`.
     """
-    if not await check_owner(stores, tree):
-        await _mark(stores, tree, by="entrepot")
-        await check_owner(stores, tree)  # somebody else may have done the same at that moment
+    if await check_owner(stores, tree):
+        return
+    own = await _note_ownership(stores, by="entrepot")
+    await tree.create(MARKER, _marker(own))
+    if not await check_owner(stores, tree):  # there is one without its bytes: the power went
+        await tree.write_many([(MARKER, _marker(own), stores.now())])
+    _log.info("the storage is now marked as this index's", index=own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +113,19 @@ async def adopt_storage(stores: Stores, tree: Tree, *, by: str) -> Adopted:
     previous, own = await find_owner(tree), await find_index_id(stores.index)
     if own is not None and own == previous:
         return Adopted(own, previous)
-    return Adopted(await _mark(stores, tree, by=by, previous=previous), previous)
+    own = await _note_ownership(stores, by=by, previous=previous)
+    await tree.write_many([(MARKER, _marker(own), stores.now())])
+    _log.info("the storage is now marked as this index's", index=own)
+    return Adopted(own, previous)
 
 
-async def _mark(stores: Stores, tree: Tree, *, by: str, previous: str | None = None) -> str:
-    """Write down that the storage is this index's: in the index before it is in the storage, so
-    that it is never owned for less time than the index says.
+def _marker(own: str) -> bytes:
+    return f"{own}\n".encode()
+
+
+async def _note_ownership(stores: Stores, *, by: str, previous: str | None = None) -> str:
+    """Write down in the index that the storage is its own, before that is written in the storage,
+    so that it is never owned for less time than the index says. Return the id of the index.
     """
     now, new = stores.now(), uuid4().hex
 
@@ -124,7 +136,4 @@ async def _mark(stores: Stores, tree: Tree, *, by: str, previous: str | None = N
             notes.add(event("storage.adopt", target=own, previous=previous))
         return own
 
-    own = await stores.trail.write(work, by=by)
-    await tree.write_many([(MARKER, f"{own}\n".encode(), now)])
-    _log.info("the storage is now marked as this index's", index=own)
-    return own
+    return await stores.trail.write(work, by=by)

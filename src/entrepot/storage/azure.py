@@ -141,6 +141,14 @@ class AzureClient:
             key, lambda: self._ask("PutContent", lambda: blob.upload_blob(data, overwrite=True))
         )
 
+    async def create(self, key: str, data: bytes) -> None:
+        blob = self._blob(key)
+        try:
+            await self._ask("PutContent", lambda: blob.upload_blob(data, overwrite=False))
+        except AzureAnswerError as error:
+            if error.status not in (409, 412):
+                raise
+
     async def copy(self, source: str, target: str, *, size: int) -> None:
         url = await self.address(source, seconds=_SOURCE_SECONDS)
         at_once = url is not None and size <= _COPIED_AT_ONCE

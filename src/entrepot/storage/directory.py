@@ -1,4 +1,4 @@
-"""Files below a directory, as a `Tree`."""
+"""Files below a directory, as an `OwnTree`."""
 
 import asyncio
 import os
@@ -8,8 +8,10 @@ from contextlib import suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from secrets import token_hex
 from typing import Final, TypeVar
 
+from entrepot.storage.durable import rename_new, sync_file
 from entrepot.storage.errors import StorageError
 from entrepot.storage.tree import File
 
@@ -24,7 +26,7 @@ def _error(error: OSError) -> StorageError:
 
 
 class DirectoryTree:
-    """A `Tree` under `root`; `threads` do what may wait for the disk."""
+    """An `OwnTree` under `root`; `threads` do what may wait for the disk."""
 
     def __init__(self, root: Path, *, threads: Executor) -> None:
         self.root = os.fspath(root)
@@ -67,6 +69,9 @@ class DirectoryTree:
 
     async def write_many(self, files: Sequence[tuple[str, bytes, int]]) -> None:
         await self._run(partial(_write_all, self.root, files))
+
+    async def create(self, path: str, data: bytes) -> None:
+        await self._run(partial(_create, f"{self.root}/{path}", data))
 
     async def settle(self) -> None:
         await self._run(os.sync)
@@ -167,6 +172,30 @@ def _write(path: str, data: bytes, modified: int) -> None:
         os.replace(temporary, path)
     except OSError as error:
         raise _error(error) from error
+
+
+def _create(path: str, data: bytes) -> None:
+    """Write beside, under a name that nobody else has, and rename to what no file is named, so that
+    nobody ever reads half of it; that may happen where the file system knows no such rename.
+    """
+    folder, temporary = os.path.dirname(path), f"{path}.{token_hex(8)}"
+    try:
+        os.makedirs(folder, exist_ok=True)
+        _write_new(temporary, data)
+        if not rename_new(temporary, path):
+            os.unlink(temporary)
+            with suppress(FileExistsError):
+                _write_new(path, data)
+        sync_file(folder)
+    except OSError as error:
+        raise _error(error) from error
+
+
+def _write_new(path: str, data: bytes) -> None:
+    with open(path, "xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _delete_all(root: str, paths: Sequence[str]) -> None:

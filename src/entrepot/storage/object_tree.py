@@ -1,11 +1,11 @@
-"""Objects below a prefix, as a `Tree`."""
+"""Objects below a prefix, as an `OwnTree`."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from typing import Final, TypeVar
 
 from entrepot.storage.errors import StorageError
-from entrepot.storage.objects import ObjectClient
+from entrepot.storage.objects import ObjectDriver
 from entrepot.storage.tree import File
 
 T = TypeVar("T")
@@ -20,9 +20,9 @@ _SKIP: Final = 500
 
 
 class ObjectTree:
-    """A `Tree` of the objects whose keys begin with `prefix`, which is empty or ends with `/`."""
+    """An `OwnTree` of the objects whose keys begin with `prefix`: empty, or with `/` at its end."""
 
-    def __init__(self, client: ObjectClient, *, prefix: str) -> None:
+    def __init__(self, client: ObjectDriver, *, prefix: str) -> None:
         self._client = client
         self._prefix = prefix
 
@@ -92,6 +92,9 @@ class ObjectTree:
 
     async def write_many(self, files: Sequence[tuple[str, bytes, int]]) -> None:
         await _together(self._client.put(self._key(path), data) for path, data, _ in files)
+
+    async def create(self, path: str, data: bytes) -> None:
+        await self._client.create(self._key(path), data)
 
     async def settle(self) -> None:
         """What a store has acknowledged is settled."""

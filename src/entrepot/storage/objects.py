@@ -91,5 +91,14 @@ class MultipartClient(Protocol):
         """Yield the uploads below `prefix` that were begun and not completed."""
 
 
-class ObjectDriver(ObjectClient, MultipartClient, Protocol):
-    """Both halves in one object."""
+class ConditionalClient(Protocol):
+    """Objects that are written once."""
+
+    async def create(self, key: str, data: bytes) -> None:
+        """Write an object whole unless there is one: of several who do that at the same moment, one
+        does. Which one, reading it tells.
+        """
+
+
+class ObjectDriver(ObjectClient, MultipartClient, ConditionalClient, Protocol):
+    """All of it in one object."""

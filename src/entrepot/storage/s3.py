@@ -54,6 +54,19 @@ class S3Client:
         """Write an object whole."""
         _there(await self._requests.send("PutContent", "PUT", key, headers=self._new, data=data))
 
+    async def create(self, key: str, data: bytes) -> None:
+        """Write an object unless there is one. A store that can't look and write in one step
+        (501) is asked only to write.
+        """
+        once = {**self._new, "If-None-Match": "*"}
+        answer = _there(
+            await self._requests.send(
+                "PutContent", "PUT", key, headers=once, data=data, also=(412, 501)
+            )
+        )
+        if answer.status == 501:
+            await self.put(key, data)
+
     async def copy(self, source: str, target: str, *, size: int) -> None:
         """Copy an object inside the bucket, in parts where it is large."""
         origin = quote(f"{self._config.bucket}/{source}", safe="/-_.~")

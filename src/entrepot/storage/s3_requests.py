@@ -6,7 +6,7 @@ import io
 import ssl
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -39,6 +39,7 @@ _UNSIGNED: Final = "UNSIGNED-PAYLOAD"
 _EMPTY: Final = hashlib.sha256(b"").hexdigest()
 
 _PASSING_CODES: Final = {
+    "ConditionalRequestConflict",
     "InternalError",
     "OperationAborted",
     "RequestTimeout",
@@ -156,9 +157,10 @@ class S3Requests:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         data: bytes = b"",
+        also: Sequence[int] = (),
     ) -> Answer | None:
-        """Send a request, again if need be, and return the answer; None for 404, unless it is the
-        bucket that is not there.
+        """Send a request, again if need be, and return the answer, if it is a success or its status
+        is one in `also`; None for 404, unless it is the bucket that is not there.
 
         Raises:
             StorageError: with the key of the configuration that it is about, and the answer.
@@ -172,7 +174,8 @@ class S3Requests:
             sent = await self._signed(method, url, headers or {}, signed)
             began = time.perf_counter()
             try:
-                return self._judge(await self._once(method, url, sent, data), method, key)
+                answer = await self._once(method, url, sent, data)
+                return answer if answer.status in also else self._judge(answer, method, key)
             finally:
                 self._observe(action, time.perf_counter() - began)
 

@@ -57,3 +57,12 @@ class Tree(Protocol):
 
     async def delete_many(self, paths: Sequence[str]) -> None:
         """Remove files, and folders that have become empty. One that is not there is no error."""
+
+
+class OwnTree(Tree, Protocol):
+    """The storage of a registry, which others may take for theirs at the same moment."""
+
+    async def create(self, path: str, data: bytes) -> None:
+        """Write a small file whole, to survive a power cut, unless there is one: of several who do
+        that at the same moment, one does. Which one, reading it tells.
+        """
