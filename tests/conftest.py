@@ -12,6 +12,7 @@ import pytest
 from entrepot.db.address import IndexAddress
 from tests.ceph import Ceph, start_ceph
 from tests.emulators import Azurite, FakeGcs, start_azurite, start_fake_gcs
+from tests.footing import SHARED, Footing, open_footing
 from tests.objectstores import SeaweedFS, start_seaweedfs
 from tests.postgres import Postgres, start_postgres
 from tests.servers import Registry, start_registry
@@ -24,7 +25,21 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let short tests come last: several processes then end at about the same time."""
-    items.sort(key=lambda item: item.path.is_relative_to(Path(__file__).parent / "unit"))
+    here = Path(__file__).parent
+    items.sort(key=lambda item: item.path.is_relative_to(here / "unit"))
+    for item in items:
+        if item.path.parent in (here / "wire", here / "fuzz"):
+            _check_kind(item)
+
+
+def _check_kind(item: pytest.Item) -> None:
+    """What is tried over the wire is tried on each kind of index and storage, or says why not."""
+    chosen = item.get_closest_marker("chosen_kind")
+    if "kind" not in getattr(item, "fixturenames", ()) and not (chosen and chosen.args):
+        raise pytest.UsageError(
+            f"{item.nodeid} runs on one kind of index and storage: let it ask for `footing` or "
+            "`shared`, or let @pytest.mark.chosen_kind(WHY) say why that is enough"
+        )
 
 
 @pytest.fixture(scope="session")
@@ -99,6 +114,26 @@ def registry_on_postgres_and_s3(
     root = tmp_path_factory.mktemp("shared-s3") / "registry"
     with start_registry(root, config=config) as running:
         yield running
+
+
+@pytest.fixture(scope="session", params=list(SHARED))
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each kind of index and storage in turn."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def shared(request: pytest.FixtureRequest, kind: str) -> Registry:
+    """As `registry`, on each kind of index and storage in turn."""
+    running: Registry = request.getfixturevalue(SHARED[kind])
+    return running
+
+
+@pytest.fixture
+def footing(request: pytest.FixtureRequest, kind: str) -> Iterator[Footing]:
+    """What registries of a test's own stand on: each kind of index and storage in turn."""
+    with open_footing(request, kind) as made:
+        yield made
 
 
 @pytest.fixture

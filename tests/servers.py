@@ -41,14 +41,6 @@ STOP_SECONDS: Final = 15.0
 _TEST_PORTS: Final = range(20000, 32000)
 """Below the ports that the kernel gives to clients: no connection takes one before we use it."""
 
-SHARED: Final = {
-    "sqlite": "registry",
-    "postgres": "registry_on_postgres",
-    "postgres-s3": "registry_on_postgres_and_s3",
-}
-"""The fixtures of registries that tests share: on SQLite and files, PostgreSQL and files,
-PostgreSQL and S3."""
-
 _RUN: Final = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
 """Which of the runs of tests at the same time this is."""
 

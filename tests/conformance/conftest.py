@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.conformance.answers import assert_acceptable
-from tests.servers import SHARED
+from tests.footing import SHARED
 
 _RUN = uuid.uuid4().hex[:8]
 _NUMBER = itertools.count()

@@ -21,10 +21,10 @@ from tests.conformance.pushing import (
     send_stream,
     start_upload,
 )
-from tests.failure.conftest import Uploads
 from tests.failure.piecemeal import two_workers
 from tests.failure.rows import packed, rows
 from tests.servers import Registry, start_registry, wait_until
+from tests.uploads import Uploads
 from tests.wire.images import OCTETS, Content, image, random_bytes
 
 MIB = 1 << 20

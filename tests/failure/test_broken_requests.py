@@ -16,9 +16,9 @@ from tests.conformance.pushing import (
     send_chunk,
     start_upload,
 )
-from tests.failure.conftest import Uploads, name_of
 from tests.failure.piecemeal import Connection
 from tests.servers import Registry, wait_until
+from tests.uploads import Uploads, name_of
 from tests.wire.images import OCTETS, Content, image, random_bytes
 
 MIB = 1 << 20

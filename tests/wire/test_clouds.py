@@ -32,6 +32,8 @@ from tests.servers import (
 from tests.wire.images import digest_of, image
 from tests.wire.test_s3 import FLOWS, MIB, asked, finished, post_patch_put, purged, push
 
+pytestmark = pytest.mark.chosen_kind("stores of its own: Google's and Azure's")
+
 
 @dataclass
 class Cloud:

@@ -28,8 +28,10 @@ from tests.conformance.pushing import (
     send_chunk,
     start_upload,
 )
-from tests.servers import Registry, start_registry, wait_until
+from tests.footing import Footing
+from tests.servers import Registry, wait_until
 from tests.unit.identity.credentials import hash_of, write_users
+from tests.uploads import uploads_of
 from tests.wire.images import OCTETS, Content, image
 
 IMAGE = image("configured")
@@ -37,10 +39,12 @@ BLOB = Content(OCTETS, b"configured")
 
 
 @contextmanager
-def configured(tmp_path: Path, config: dict[str, Any]) -> Iterator[tuple[Registry, httpx.Client]]:
+def configured(
+    footing: Footing, tmp_path: Path, config: dict[str, Any]
+) -> Iterator[tuple[Registry, httpx.Client]]:
     """A registry with this configuration, and a client of it."""
     with (
-        start_registry(tmp_path / "registry", config=config) as registry,
+        footing.start(tmp_path / "registry", config=config) as registry,
         httpx.Client(base_url=registry.url, timeout=30) as http,
     ):
         yield registry, http
@@ -92,21 +96,21 @@ def locations(http: httpx.Client, repo: str, **headers: str) -> list[str]:
         ({"Forwarded": "proto=gopher;host=[::1]:5000"}, "http://[::1]:5000"),
     ],
 )
-def test_addresses_behind_a_proxy(registry: Registry, headers: dict[str, str], origin: str) -> None:
+def test_addresses_behind_a_proxy(shared: Registry, headers: dict[str, str], origin: str) -> None:
     """The first proxy's word counts, and nonsense does not."""
-    with httpx.Client(base_url=registry.url, timeout=30) as http:
+    with httpx.Client(base_url=shared.url, timeout=30) as http:
         for location in locations(http, "configured/proxy", **headers):
-            expected = origin.format(host=registry.host)
+            expected = origin.format(host=shared.host)
             assert location.startswith(f"{expected}/v2/configured/proxy/")
 
 
-def test_host_and_headers(tmp_path: Path) -> None:
+def test_host_and_headers(footing: Footing, tmp_path: Path) -> None:
     """`http.host` wins over every proxy; `http.headers` go with every answer."""
     section = {
         "host": "https://registry.example.com:8443",
         "headers": {"X-Content-Type-Options": ["nosniff"], "X-Two": ["a", "b"]},
     }
-    with configured(tmp_path, {"http": section}) as (_, http):
+    with configured(footing, tmp_path, {"http": section}) as (_, http):
         forwarded = {"X-Forwarded-Proto": "http", "Forwarded": "host=other"}
         for location in locations(http, "a/b", **forwarded):
             assert location.startswith("https://registry.example.com:8443/v2/a/b/")
@@ -117,9 +121,9 @@ def test_host_and_headers(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def relative(tmp_path: Path) -> Iterator[httpx.Client]:
+def relative(footing: Footing, tmp_path: Path) -> Iterator[httpx.Client]:
     section = {"relativeurls": True, "host": "https://unused.example.com"}
-    with configured(tmp_path, {"http": section}) as (_, http):
+    with configured(footing, tmp_path, {"http": section}) as (_, http):
         yield http
 
 
@@ -133,9 +137,11 @@ def test_relative_addresses(relative: httpx.Client) -> None:
 # Modes ------------------------------------------------------------------------------------------
 
 
-def test_read_only_mode_after_a_restart_that_keeps_everything(tmp_path: Path) -> None:
+def test_read_only_mode_after_a_restart_that_keeps_everything(
+    footing: Footing, tmp_path: Path
+) -> None:
     """Everything is served as before the restart, and every write gets 405 with the reason."""
-    with configured(tmp_path, {}) as (registry, before):
+    with configured(footing, tmp_path, {}) as (registry, before):
         push(before, "a", IMAGE, tag="latest")
         push_blob(before, "a", BLOB)
         upload = start_upload(before, "a")
@@ -165,14 +171,14 @@ def test_read_only_mode_after_a_restart_that_keeps_everything(tmp_path: Path) ->
             assert http.get("/v2/a/manifests/latest").status_code == 200
 
 
-def test_no_deleting_and_short_pages(tmp_path: Path) -> None:
+def test_no_deleting_and_short_pages(footing: Footing, tmp_path: Path) -> None:
     """`storage.delete.enabled: false` allows pushes; `maxentries` and `maxtags` bound pages."""
     config = {
         "storage": {"delete": {"enabled": False}},
         "catalog": {"maxentries": 3},
         "tags": {"maxtags": 2},
     }
-    with configured(tmp_path, config) as (_, http):
+    with configured(footing, tmp_path, config) as (_, http):
         for number in range(5):
             push(http, f"r{number}", IMAGE, tag="latest")
             put_manifest(http, "r0", f"t{number}", IMAGE.manifest)
@@ -201,21 +207,22 @@ def pages(http: httpx.Client, path: str, key: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("dry", [False, True], ids=["purge", "dry run"])
-def test_stale_uploads_are_purged(tmp_path: Path, dry: bool) -> None:
+def test_stale_uploads_are_purged(footing: Footing, tmp_path: Path, dry: bool) -> None:
     """At the start and then every interval; a dry run only tells."""
     purging = {"enabled": True, "age": "1ms", "interval": "1s", "dryrun": dry}
     config = {"storage": {"maintenance": {"uploadpurging": {**purging, "enabled": False}}}}
-    with configured(tmp_path, config) as (registry, http):
+    with configured(footing, tmp_path, config) as (registry, http):
         push(http, "a", IMAGE, tag="latest")
         location = location_of(send_chunk(http, start_upload(http, "a"), BLOB.data, start=0))
-        uploads = registry.root / "entrepot" / "uploads"
-        (file,) = uploads.iterdir()
+        uploads = uploads_of(registry, footing.seaweedfs)
+        before = uploads.all()
+        assert len(before) == 1
         registry.stop()
         registry.config["storage"]["maintenance"] = {"uploadpurging": purging}
         registry.start()
         told = re.compile(r'"stale uploads purged".*"entrepot.count":1')
         wait_until(lambda: bool(told.search(registry.log())), what="the purge")
-        assert file.exists() is dry
+        assert uploads.all() == (before if dry else set())
         with httpx.Client(base_url=registry.url, timeout=30) as again:
             assert again.get(location).status_code == (204 if dry else 404)
             assert again.get("/v2/a/manifests/latest").status_code == 200
@@ -224,13 +231,13 @@ def test_stale_uploads_are_purged(tmp_path: Path, dry: bool) -> None:
 # Users ------------------------------------------------------------------------------------------
 
 
-def test_htpasswd(tmp_path: Path) -> None:
+def test_htpasswd(footing: Footing, tmp_path: Path) -> None:
     """401 with a challenge for strangers, all for users; a changed file counts at once."""
     users = tmp_path / "htpasswd"
     write_users(users, b"alice:" + hash_of("wonderland"))
     limits = {"attempts": 1000, "addressattempts": 1000}
     auth = {"htpasswd": {"realm": "the registry", "path": str(users)}, "limits": limits}
-    with configured(tmp_path, {"auth": auth}) as (registry, http):
+    with configured(footing, tmp_path, {"auth": auth}) as (registry, http):
         for path in ("/v2/", "/v2/_catalog", "/v2/a/tags/list", "/metrics"):
             for given in (None, ("alice", "mirror"), ("bob", "wonderland")):
                 answer = http.get(path, auth=given)
@@ -256,26 +263,28 @@ def test_htpasswd(tmp_path: Path) -> None:
 # Metrics ----------------------------------------------------------------------------------------
 
 
-def test_metrics_are_of_all_workers(registry: Registry) -> None:
+def test_metrics_are_of_all_workers(shared: Registry) -> None:
     """Whichever worker is asked tells of the requests of both."""
 
     def pulls() -> float:
-        text = httpx.get(f"{registry.url}/metrics").text
+        text = httpx.get(f"{shared.url}/metrics").text
         pattern = r'^registry_http_requests_total\{[^}]*handler="catalog"[^}]*\} (\S+)$'
         return sum(float(found) for found in re.findall(pattern, text, re.MULTILINE))
 
     before = pulls()
     for _ in range(30):
-        assert httpx.get(f"{registry.url}/v2/_catalog").status_code == 200
+        assert httpx.get(f"{shared.url}/v2/_catalog").status_code == 200
     assert {pulls() - before for _ in range(10)} == {30.0}
 
 
-def test_a_configured_secret_is_good_for_every_server_that_has_it(tmp_path: Path) -> None:
+def test_a_configured_secret_is_good_for_every_server_that_has_it(
+    footing: Footing, tmp_path: Path
+) -> None:
     """An upload's address is known to another registry with the same secret, and to no other."""
     with (
-        configured(tmp_path / "one", {"http": {"secret": "shared"}}) as (_, one),
-        configured(tmp_path / "two", {"http": {"secret": "shared"}}) as (_, two),
-        configured(tmp_path / "three", {}) as (_, three),
+        configured(footing, tmp_path / "one", {"http": {"secret": "shared"}}) as (_, one),
+        configured(footing, tmp_path / "two", {"http": {"secret": "shared"}}) as (_, two),
+        configured(footing, tmp_path / "three", {}) as (_, three),
     ):
         location = start_upload(one, "a")
         path = location[location.index("/v2/") :]

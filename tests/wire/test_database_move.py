@@ -18,6 +18,8 @@ from tests.programs import run
 from tests.servers import Registry, start_registry, wait_until
 from tests.wire.images import artifact, image, multi_platform
 
+pytestmark = pytest.mark.chosen_kind("from SQLite to PostgreSQL and back")
+
 IMAGES = 6
 
 

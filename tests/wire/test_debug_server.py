@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.footing import Footing, open_footing
 from tests.servers import Registry, RegistryStartError, free_port, start_registry, wait_until
 
 
@@ -26,7 +27,11 @@ def switch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def watched(
-    tmp_path_factory: pytest.TempPathFactory, debug_address: str, switch: Path
+    request: pytest.FixtureRequest,
+    kind: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    debug_address: str,
+    switch: Path,
 ) -> Iterator[Registry]:
     config: dict[str, Any] = {
         "http": {"debug": {"addr": debug_address, "prometheus": {"enabled": True, "path": "/m"}}},
@@ -36,7 +41,10 @@ def watched(
         },
     }
     root = tmp_path_factory.mktemp("watched") / "r"
-    with start_registry(root, config=config) as registry:
+    with (
+        open_footing(request, kind) as footing,
+        footing.start(root, config=config) as registry,
+    ):
         wait_until(lambda: httpx.get(f"http://{debug_address}/livez").status_code == 200)
         yield registry
 
@@ -96,11 +104,11 @@ def test_there_is_nothing_else(debug: httpx.Client, method: str, path: str) -> N
     assert debug.request(method, path).status_code == 404
 
 
-def test_it_answers_during_the_drain(tmp_path: Path) -> None:
+def test_it_answers_during_the_drain(footing: Footing, tmp_path: Path) -> None:
     """/readyz of the debug server says 503 while the main address refuses connections."""
     address = f"127.0.0.1:{free_port()}"
     config = {"http": {"debug": {"addr": address}, "draintimeout": "60s"}}
-    with start_registry(tmp_path / "r", config=config) as registry:
+    with footing.start(tmp_path / "r", config=config) as registry:
         wait_until(lambda: httpx.get(f"http://{address}/readyz").status_code == 200)
         location = httpx.post(f"{registry.url}/v2/a/blobs/uploads/").headers["location"]
         head = (
@@ -117,6 +125,7 @@ def test_it_answers_during_the_drain(tmp_path: Path) -> None:
         assert registry.process.wait(20) == 0
 
 
+@pytest.mark.chosen_kind("sockets")
 def test_its_address_may_not_be_taken(registry: Registry, tmp_path: Path) -> None:
     config = {"http": {"debug": {"addr": registry.host}}}
     with (

@@ -16,6 +16,8 @@ import pytest
 
 from tests.servers import free_port, start_registry, wait_until
 
+pytestmark = pytest.mark.chosen_kind("the package, not what it serves")
+
 ROOT: Final = Path(__file__).parents[2]
 
 

@@ -13,8 +13,13 @@ import pytest
 from tests.clients.provide import path_of
 from tests.conformance.answers import assert_error, assert_status, location_of
 from tests.conformance.pushing import push, push_by_chunks, push_by_post_and_put, push_by_stream
-from tests.servers import Registry, free_port, start_registry, wait_until
+from tests.footing import open_footing
+from tests.servers import Registry, free_port, wait_until
 from tests.wire.images import OCTETS, Content, image, random_bytes
+
+pytestmark = pytest.mark.chosen_kind(
+    "files, with each index: nginx sends nothing of an object store"
+)
 
 MIB = 1 << 20
 SMALL = Content(OCTETS, random_bytes(3000, "nginx small"))
@@ -66,10 +71,15 @@ http {{
 """
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def site(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
     place, port = tmp_path_factory.mktemp("nginx"), free_port()
-    with start_registry(place / "registry", config={"http": {"accel": "nginx"}}) as registry:
+    with (
+        open_footing(request, request.param) as footing,
+        footing.start(place / "registry", config={"http": {"accel": "nginx"}}) as registry,
+    ):
         file = place / "nginx.conf"
         file.write_text(nginx_configuration(place, port=port, registry=registry))
         command = [path_of("nginx"), "-p", str(place), "-c", str(file), "-e", f"{place}/error.log"]

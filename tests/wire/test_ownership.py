@@ -19,6 +19,10 @@ from tests.postgres import Postgres
 from tests.programs import run
 from tests.servers import RegistryStartError, default_config, free_port, merged, start_registry
 
+pytestmark = pytest.mark.chosen_kind(
+    "files with SQLite and objects with PostgreSQL, by its own fixture"
+)
+
 
 @pytest.fixture(params=["files", "objects"])
 def places(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[dict[str, Any], str, str, str]:

@@ -18,6 +18,7 @@ import httpx
 import pytest
 import yaml
 
+from tests.footing import Footing
 from tests.programs import run
 from tests.servers import (
     Registry,
@@ -142,9 +143,9 @@ def asking(registry: Registry) -> Iterator[list[str]]:
         thread.join()
 
 
-def test_a_killed_worker_is_replaced_and_the_others_go_on(tmp_path: Path) -> None:
+def test_a_killed_worker_is_replaced_and_the_others_go_on(footing: Footing, tmp_path: Path) -> None:
     """kill -9 of one worker, three times: there are two again, and nobody is refused."""
-    with start_registry(tmp_path / "r", workers=2) as registry:
+    with footing.start(tmp_path / "r", workers=2) as registry:
         for _ in range(3):
             before = all_workers(registry)
             victim = min(before)
@@ -158,6 +159,7 @@ def test_a_killed_worker_is_replaced_and_the_others_go_on(tmp_path: Path) -> Non
         assert "a worker ended unexpectedly" in registry.log()
 
 
+@pytest.mark.chosen_kind("sockets")
 def test_connections_are_spread_over_the_workers(tmp_path: Path) -> None:
     """Of 64 connections made at once each of two workers gets its share."""
     with start_registry(tmp_path / "r", workers=2) as registry, ExitStack() as held:
@@ -177,17 +179,17 @@ def sockets(pid: int) -> int:
     return sum(link.readlink().name.startswith("socket:") for link in links)
 
 
-def test_requests_wait_while_no_worker_lives(tmp_path: Path) -> None:
+def test_requests_wait_while_no_worker_lives(footing: Footing, tmp_path: Path) -> None:
     """All workers killed at once: a request that comes then is answered by the next ones."""
-    with start_registry(tmp_path / "r", workers=2) as registry:
+    with footing.start(tmp_path / "r", workers=2) as registry:
         for pid in all_workers(registry):
             os.kill(pid, signal.SIGKILL)
         assert httpx.get(f"{registry.url}/v2/", timeout=15).status_code == 200
 
 
-def test_no_worker_outlives_the_server(tmp_path: Path) -> None:
+def test_no_worker_outlives_the_server(footing: Footing, tmp_path: Path) -> None:
     """kill -9 of the supervising process ends the workers, and the port is free for the next."""
-    with start_registry(tmp_path / "r", workers=2) as registry:
+    with footing.start(tmp_path / "r", workers=2) as registry:
         orphans = all_workers(registry)
         os.kill(registry.process.pid, signal.SIGKILL)
         registry.process.wait()
@@ -197,6 +199,7 @@ def test_no_worker_outlives_the_server(tmp_path: Path) -> None:
         assert httpx.get(f"{registry.url}/v2/").status_code == 200
 
 
+@pytest.mark.chosen_kind("sockets")
 def test_a_taken_port_is_an_error_that_says_so(registry: Registry, tmp_path: Path) -> None:
     configuration = tmp_path / "config.yml"
     config = default_config(tmp_path / "root", port=registry.port, workers=1)
@@ -208,6 +211,7 @@ def test_a_taken_port_is_an_error_that_says_so(registry: Registry, tmp_path: Pat
     assert not (tmp_path / "root").exists(), "nothing is touched before the address is ours"
 
 
+@pytest.mark.chosen_kind("a file in place of a directory")
 def test_a_storage_that_cannot_be_used_ends_the_start(tmp_path: Path) -> None:
     """The preparation, in a process of its own, fails: status 1 and a reason, no traceback."""
     (tmp_path / "r").write_text("a file where a directory should be")
@@ -220,10 +224,10 @@ def test_a_storage_that_cannot_be_used_ends_the_start(tmp_path: Path) -> None:
     assert "Traceback" not in str(caught.value)
 
 
-def test_sigterm_lets_running_requests_finish(tmp_path: Path) -> None:
+def test_sigterm_lets_running_requests_finish(footing: Footing, tmp_path: Path) -> None:
     """Connections are refused at once and idle ones closed; an upload and a download go on."""
     blob = os.urandom(24 * MIB)
-    with start_registry(
+    with footing.start(
         tmp_path / "r", workers=2, config={"http": {"draintimeout": "60s"}}
     ) as registry:
         download = SlowDownload(registry, push_blob(registry, blob))
@@ -242,9 +246,9 @@ def test_sigterm_lets_running_requests_finish(tmp_path: Path) -> None:
         assert httpx.get(registry.url + push_blob(registry, content)).content == content
 
 
-def test_what_outlasts_the_drain_is_cut(tmp_path: Path) -> None:
+def test_what_outlasts_the_drain_is_cut(footing: Footing, tmp_path: Path) -> None:
     """After `http.draintimeout` the server ends, with status 0, whatever still runs."""
-    with start_registry(
+    with footing.start(
         tmp_path / "r", workers=2, config={"http": {"draintimeout": "500ms"}}
     ) as registry:
         upload = SlowUpload(registry, bytes(MIB))
@@ -255,8 +259,8 @@ def test_what_outlasts_the_drain_is_cut(tmp_path: Path) -> None:
         assert "Traceback" not in registry.log()
 
 
-def test_a_second_sigterm_ends_at_once(tmp_path: Path) -> None:
-    with start_registry(
+def test_a_second_sigterm_ends_at_once(footing: Footing, tmp_path: Path) -> None:
+    with footing.start(
         tmp_path / "r", workers=2, config={"http": {"draintimeout": "300s"}}
     ) as registry:
         upload = SlowUpload(registry, bytes(MIB))
@@ -267,10 +271,12 @@ def test_a_second_sigterm_ends_at_once(tmp_path: Path) -> None:
         assert upload.rest() == b""
 
 
-def test_sighup_replaces_the_workers_without_losing_a_request(tmp_path: Path) -> None:
+def test_sighup_replaces_the_workers_without_losing_a_request(
+    footing: Footing, tmp_path: Path
+) -> None:
     """New workers answer; the old ones finish what they had begun, and leave."""
     blob = os.urandom(24 * MIB)
-    with start_registry(tmp_path / "r", workers=2) as registry:
+    with footing.start(tmp_path / "r", workers=2) as registry:
         download = SlowDownload(registry, push_blob(registry, blob))
         before = all_workers(registry)
         with asking(registry) as wrong:
@@ -283,6 +289,7 @@ def test_sighup_replaces_the_workers_without_losing_a_request(tmp_path: Path) ->
         assert httpx.get(f"{registry.url}/v2/").status_code == 200
 
 
+@pytest.mark.chosen_kind("sockets")
 def test_an_empty_host_is_every_interface(tmp_path: Path) -> None:
     """An address like :5000 answers on IPv4 and IPv6, and warns that anybody may push."""
     with start_registry(tmp_path / "r", config={"http": {"addr": f":{free_port()}"}}) as registry:
@@ -292,6 +299,7 @@ def test_an_empty_host_is_every_interface(tmp_path: Path) -> None:
         assert "no authentication: whoever can reach this address may push" in registry.log()
 
 
+@pytest.mark.chosen_kind("sockets")
 def test_loopback_without_authentication_is_no_warning(registry: Registry) -> None:
     assert "no authentication" not in registry.log()
 
@@ -324,6 +332,7 @@ def unix_registry(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], httpx
             process.kill()
 
 
+@pytest.mark.chosen_kind("sockets")
 def test_unix_socket(tmp_path: Path) -> None:
     """`net: unix` serves on a path; the one that a killed server left is replaced."""
     path = tmp_path / "registry.sock"
@@ -338,6 +347,7 @@ def test_unix_socket(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+@pytest.mark.chosen_kind("heads of requests")
 def test_silent_and_slow_heads_are_cut_off(tmp_path: Path) -> None:
     """A client that doesn't send the head of a request in time loses its connection."""
     limits = {"limits": {"headertimeout": "300ms", "keepalivetimeout": "300ms"}}
@@ -348,6 +358,7 @@ def test_silent_and_slow_heads_are_cut_off(tmp_path: Path) -> None:
                 assert client.recv(100) == b""
 
 
+@pytest.mark.chosen_kind("files beside the storage")
 def test_temporary_files_are_gone_after_the_end(tmp_path: Path) -> None:
     shared = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else tmp_path
     before = set(shared.glob("entrepot-metrics-*"))

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -32,6 +33,8 @@ from tests.servers import (
 )
 from tests.wire.images import image
 
+pytestmark = pytest.mark.chosen_kind("what is PostgreSQL's own")
+
 WAITS = "the start waits for a server"
 
 
@@ -46,9 +49,22 @@ def own_postgres() -> Iterator[Postgres]:
         yield running
 
 
-def test_the_database_goes_away_and_comes_back(own_postgres: Postgres, tmp_path: Path) -> None:
+@pytest.fixture(params=["files", "objects"])
+def storage(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """A storage that is empty: the default, or a part of S3 that is streamed from."""
+    if request.param == "files":
+        return {}
+    seaweedfs: SeaweedFS = request.getfixturevalue("seaweedfs")
+    section = seaweedfs.config("tests", rootdirectory=f"serving/{uuid4()}")
+    return {"storage": {"s3": section, "redirect": {"disable": True}}}
+
+
+def test_the_database_goes_away_and_comes_back(
+    own_postgres: Postgres, storage: dict[str, Any], tmp_path: Path
+) -> None:
     """503 with Retry-After at once, never a hang or a 500; and right again without a restart."""
-    config = {"database": {"url": own_postgres.database(), "connecttimeout": "2s"}}
+    database = {"url": own_postgres.database(), "connecttimeout": "2s"}
+    config = {"database": database, **storage}
     with start_registry(tmp_path / "r", config=config) as registry:
         made = image("away")
         with httpx.Client(base_url=registry.url, timeout=20) as client:
@@ -78,9 +94,11 @@ def test_the_database_goes_away_and_comes_back(own_postgres: Postgres, tmp_path:
         assert "Traceback" not in registry.log()
 
 
-def test_a_restart_under_load(own_postgres: Postgres, tmp_path: Path) -> None:
+def test_a_restart_under_load(
+    own_postgres: Postgres, storage: dict[str, Any], tmp_path: Path
+) -> None:
     """Clients that pull and push all the time see answers that are right, or 503."""
-    config = {"database": {"url": own_postgres.database()}}
+    config = {"database": {"url": own_postgres.database()}, **storage}
     statuses: set[int] = set()
     stop = threading.Event()
     with start_registry(tmp_path / "r", config=config) as registry:
@@ -140,9 +158,9 @@ def test_nodes_share_an_index(postgres: Postgres, tmp_path: Path) -> None:
                 assert get(other, "/v2/a/manifests/latest").content == made.manifest.data
 
 
-def test_a_node_that_is_killed(postgres: Postgres, tmp_path: Path) -> None:
+def test_a_node_that_is_killed(postgres: Postgres, storage: dict[str, Any], tmp_path: Path) -> None:
     """What it acknowledged is there when it comes again."""
-    config = {"database": {"url": postgres.empty_database()}}
+    config = {"database": {"url": postgres.empty_database()}, **storage}
     with start_registry(tmp_path / "r", config=config) as registry:
         made = image("killed")
         with httpx.Client(base_url=registry.url, timeout=30) as client:

@@ -18,6 +18,8 @@ import pytest
 from tests.certificates import Authority, Pair
 from tests.servers import Registry, RegistryStartError, start_registry, wait_until
 
+pytestmark = pytest.mark.chosen_kind("TLS knows nothing of the index and the storage")
+
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
