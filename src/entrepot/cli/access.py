@@ -15,6 +15,7 @@ from entrepot.cli.accounts import (
     seconds,
     show,
     show_one,
+    show_views,
 )
 from entrepot.cli.registry import Place, TokenOption, UrlOption
 
@@ -249,7 +250,7 @@ def list_roles(
     from entrepot.api.v1 import access
 
     found = Place(config, url, token).do(access.list_roles)
-    show([row(role) for role in found.items], output=output)
+    show_views(found.items, output=output)
 
 
 @roles.command("delete")

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
@@ -149,6 +149,19 @@ def show(rows: Sequence[Row], *, output: Form) -> None:
     for row in rows:
         table.add_row(*(_text(value) for value in row.values()))
     Console(width=None if sys.stdout.isatty() else _WIDE).print(table)
+
+
+def show_views(
+    views: Iterable["Struct"],
+    *,
+    output: Form,
+    short: Callable[[dict[str, Any]], Row] | None = None,
+) -> None:
+    """Print what an operation lists; in a table only what is `short` of each."""
+    rows: list[Row] = [row(view) for view in views]
+    if short is not None and output is Form.TEXT:
+        rows = [short(dict(each)) for each in rows]
+    show(rows, output=output)
 
 
 def show_one(row: Row, *, output: Form) -> None:

@@ -11,8 +11,8 @@ from entrepot.cli.accounts import (
     OutputOption,
     fail,
     row,
-    show,
     show_one,
+    show_views,
 )
 from entrepot.cli.registry import Place, TokenOption, UrlOption
 
@@ -90,7 +90,7 @@ def list_namespaces(
     from entrepot.api.v1 import namespaces
 
     found = Place(config, url, token).every(namespaces.list_namespaces)
-    show([row(known) for known in found], output=output)
+    show_views(found, output=output)
 
 
 @app.command("show")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from entrepot.cli.accounts import ConfigOption, Form, OutputOption, fail, row, show
+from entrepot.cli.accounts import ConfigOption, Form, OutputOption, fail, row, show_views
 from entrepot.cli.registry import Place, TokenOption, UrlOption
 from entrepot.cli.work import Desk, NoWaitOption, have_done, show_run
 
@@ -83,11 +83,12 @@ def list_policies(
     """List the policies."""
     from entrepot.api.v1 import retention
 
-    found = [row(each) for each in Place(config, url, token).every(retention.list_policies)]
-    if output is Form.TEXT:
-        for each in found:
-            each["policy"] = f"{len(each['policy']['rules'])} rules"
-    show(found, output=output)
+    found = Place(config, url, token).every(retention.list_policies)
+    show_views(
+        found,
+        output=output,
+        short=lambda each: {**each, "policy": f"{len(each['policy']['rules'])} rules"},
+    )
 
 
 @app.command()

@@ -13,9 +13,9 @@ from entrepot.cli.accounts import (
     ScopeOption,
     row,
     seconds,
-    show,
     show_one,
     show_secret,
+    show_views,
 )
 from entrepot.cli.registry import Place, TokenOption, UrlOption
 
@@ -74,7 +74,7 @@ def list_robots(
     from entrepot.api.v1 import robots
 
     found = Place(config, url, token).every(robots.list_robots)
-    show([row(robot) for robot in found], output=output)
+    show_views(found, output=output)
 
 
 @app.command("show")

@@ -12,8 +12,8 @@ from entrepot.cli.accounts import (
     fail,
     row,
     seconds,
-    show,
     show_one,
+    show_views,
 )
 from entrepot.cli.registry import Place, TokenOption, UrlOption
 
@@ -46,8 +46,8 @@ def list_schedules(
     """List every schedule with its next time."""
     from entrepot.api.v1 import work
 
-    found = [row(each) for each in Place(config, url, token).every(work.list_schedules)]
-    show(found if output is Form.JSON else [_short(each) for each in found], output=output)
+    found = Place(config, url, token).every(work.list_schedules)
+    show_views(found, output=output, short=_short)
 
 
 @app.command("set")

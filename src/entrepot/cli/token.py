@@ -13,8 +13,8 @@ from entrepot.cli.accounts import (
     ScopeOption,
     row,
     seconds,
-    show,
     show_secret,
+    show_views,
 )
 from entrepot.cli.registry import Place, TokenOption, UrlOption
 
@@ -57,7 +57,7 @@ def list_tokens(
     from entrepot.api.v1 import users
 
     found = Place(config, url, secret).do(users.list_tokens, user)
-    show([row(each) for each in found.items], output=output)
+    show_views(found.items, output=output)
 
 
 @app.command()

@@ -12,8 +12,8 @@ from entrepot.cli.accounts import (
     ask_password,
     fail,
     row,
-    show,
     show_one,
+    show_views,
 )
 from entrepot.cli.registry import Place, TokenOption, UrlOption
 
@@ -78,7 +78,7 @@ def list_users(
     from entrepot.api.v1 import users
 
     found = Place(config, url, token).every(users.list_users)
-    show([row(user) for user in found], output=output)
+    show_views(found, output=output)
 
 
 @app.command("show")
@@ -220,7 +220,7 @@ def locks(
     from entrepot.api.v1.users import list_locks
 
     found = Place(config, url, token).every(list_locks)
-    show([row(lock) for lock in found], output=output)
+    show_views(found, output=output)
 
 
 @app.command()

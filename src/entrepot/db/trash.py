@@ -7,9 +7,8 @@ it needs. `expires_at` says from when on it may go, not when it goes.
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from entrepot.core.digest import Digest
 from entrepot.core.names import Tag
-from entrepot.db.engine import Reader, Row, Transaction
+from entrepot.db.engine import Transaction
 
 _OF_REMOVAL = """
     CAST(:now AS BIGINT), CAST(:actor AS TEXT), CAST(:operation AS TEXT),
@@ -53,15 +52,6 @@ _THROW_TAG = f"""
     FROM tags JOIN manifests ON manifests.id = tags.manifest_id
     WHERE tags.repository_id = :repository AND tags.name = :tag
 """  # noqa: S608 - nothing from outside
-_FIND_NEEDING_MANIFEST = """
-    SELECT operation, expires_at FROM trash
-    WHERE repository_id = :repository AND digest = :digest AND kind = 'tag'
-    UNION ALL
-    SELECT trash.operation, trash.expires_at FROM trash_references
-    JOIN trash ON trash.id = trash_references.trash_id
-    WHERE trash_references.digest = :digest AND trash.repository_id = :repository
-    LIMIT 1
-"""
 
 
 class Removal(NamedTuple):
@@ -80,13 +70,6 @@ class Removal(NamedTuple):
         return self._asdict()
 
 
-class Needing(NamedTuple):
-    """What in the trash needs something: the deletion, and until when it is kept at least."""
-
-    operation: str
-    expires_at: int
-
-
 async def throw_manifests(
     transaction: Transaction, removal: Removal, manifests: Iterable[int]
 ) -> None:
@@ -100,17 +83,3 @@ async def throw_tags(transaction: Transaction, removal: Removal, tags: Sequence[
     """Put tags into the trash. They must be deleted after that."""
     values = [removal.values() | {"tag": tag} for tag in tags]
     await transaction.execute_many(_THROW_TAG, values)
-
-
-async def find_trash_needing_manifest(
-    reader: Reader, repository: int, digest: Digest
-) -> Needing | None:
-    """Return a tag or an index in the trash of a repository that needs a manifest which is not
-    deleted, or None.
-    """
-    values = {"repository": repository, "digest": digest.packed}
-    return _needing(await reader.fetch_one(_FIND_NEEDING_MANIFEST, values))
-
-
-def _needing(row: Row | None) -> Needing | None:
-    return None if row is None else Needing(*row)

@@ -70,10 +70,13 @@ _LIST_EXPIRED = """
         AND (holds.expires_at IS NULL OR holds.expires_at > :now)
     ) ORDER BY expires_at LIMIT :limit
 """
+_AFTER = """
+    CASE WHEN trash.deleted_at + CAST(:grace AS BIGINT) > CAST(:earliest AS BIGINT)
+    THEN trash.deleted_at + CAST(:grace AS BIGINT) ELSE CAST(:earliest AS BIGINT) END
+"""
 _REVIEW_LINKS = f"""
     INSERT INTO link_reviews (repository_id, digest, review_after, event)
-    SELECT repository_blobs.repository_id, repository_blobs.digest,
-           trash.deleted_at + CAST(:grace AS BIGINT), 'trash.expired'
+    SELECT repository_blobs.repository_id, repository_blobs.digest, {_AFTER}, 'trash.expired'
     FROM trash
     JOIN trash_references ON trash_references.trash_id = trash.id
     JOIN repository_blobs ON repository_blobs.repository_id = trash.repository_id
@@ -82,7 +85,7 @@ _REVIEW_LINKS = f"""
 """  # noqa: S608 - constants alone
 _REVIEW_CHILDREN = f"""
     INSERT INTO manifest_reviews (manifest_id, review_after, event)
-    SELECT manifests.id, trash.deleted_at + CAST(:grace AS BIGINT), 'trash.expired'
+    SELECT manifests.id, {_AFTER}, 'trash.expired'
     FROM trash
     JOIN trash_references ON trash_references.trash_id = trash.id
     JOIN manifests ON manifests.repository_id = trash.repository_id
@@ -91,7 +94,7 @@ _REVIEW_CHILDREN = f"""
 """  # noqa: S608 - constants alone
 _REVIEW_TARGET = f"""
     INSERT INTO manifest_reviews (manifest_id, review_after, event)
-    SELECT manifests.id, trash.deleted_at + CAST(:grace AS BIGINT), 'trash.expired'
+    SELECT manifests.id, {_AFTER}, 'trash.expired'
     FROM trash
     JOIN manifests ON manifests.repository_id = trash.repository_id
         AND manifests.digest = trash.digest
@@ -212,11 +215,14 @@ async def list_expired(reader: Reader, *, now: int, limit: int) -> list[int]:
     return [row[0] for row in rows]
 
 
-async def let_go(transaction: Transaction, numbers: Sequence[int], *, grace: int) -> None:
+async def let_go(
+    transaction: Transaction, numbers: Sequence[int], *, grace: int, earliest: int
+) -> None:
     """Remove rows of the trash for good. What they needed is looked at again when the grace period
-    since the deletion is over.
+    since the deletion is over, at `earliest`: until now the trash kept it without a review, so
+    whoever was told that it exists relies on it for a while.
     """
-    values = [{"id": number, "grace": grace} for number in numbers]
+    values = [{"id": number, "grace": grace, "earliest": earliest} for number in numbers]
     for statement in (_REVIEW_LINKS, _REVIEW_CHILDREN, _REVIEW_TARGET, _REMOVE):
         await transaction.execute_many(statement, values)
 

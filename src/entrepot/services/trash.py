@@ -190,12 +190,19 @@ async def _let_rows_go(stores: Stores, rows: Sequence[Trashed], *, by: Actor) ->
         for repository, group in groupby(rows, lambda row: row.repository_id):
             holds = await list_live_holds(transaction, repository, now=now)
             free += [row for row in group if _find_hold(holds, row) is None]
-        await let_go(transaction, [row.id for row in free], grace=stores.keeping.grace)
+        await _let_go(stores, transaction, [row.id for row in free], now=now)
         for name, count in Counter(row.repository for row in free).items():
             notes.add(event("trash.empty", repository=name, count=count))
         return Emptied(len(free), len(rows) - len(free))
 
     return await stores.trail.write(work, by=by)
+
+
+async def _let_go(
+    stores: Stores, transaction: Transaction, numbers: Sequence[int], *, now: int
+) -> None:
+    keeping = stores.keeping
+    await let_go(transaction, numbers, grace=keeping.grace, earliest=now + keeping.told)
 
 
 def _find_hold(holds: Sequence[Hold], row: Trashed) -> Hold | None:
@@ -211,7 +218,7 @@ async def expire_trash(stores: Stores, *, now: int, limit: int = BATCH) -> int:
     async def work(transaction: Transaction, notes: Notes) -> int:
         numbers = await list_expired(transaction, now=now, limit=limit)
         if numbers:
-            await let_go(transaction, numbers, grace=stores.keeping.grace)
+            await _let_go(stores, transaction, numbers, now=now)
             notes.add(event("trash.expire", count=len(numbers)))
         return len(numbers)
 

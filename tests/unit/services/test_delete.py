@@ -12,9 +12,9 @@ from entrepot.core.errors import ManifestUnknownError, UnsupportedError
 from entrepot.core.keeping import Keeping
 from entrepot.core.names import RepositoryName, Tag
 from entrepot.db import Transaction
-from entrepot.db.manifests import find_manifest, list_referrers
+from entrepot.db.collection import find_manifest_facts
+from entrepot.db.manifests import find_manifest, find_manifest_id, list_referrers
 from entrepot.db.repositories import find_repository
-from entrepot.db.trash import find_trash_needing_manifest
 from entrepot.services.delete import delete_reference
 from tests.unit.services.conftest import SECOND, Site
 from tests.wire import images
@@ -106,22 +106,27 @@ async def test_what_somebody_else_needs_stays(site: Site) -> None:
     assert not await exists(site, shared.digest)
 
 
-async def test_the_trash_needs_blobs_children_and_the_manifests_of_its_tags(site: Site) -> None:
+async def test_the_trash_needs_children_and_the_manifests_of_its_tags(site: Site) -> None:
     made = images.multi_platform("needed")
     index = await site.push("a", "v1", made)
-    here = await repository(site)
-    ask = site.stores.index
     child = Digest(made.children[0].digest)
-    assert await find_trash_needing_manifest(ask, here, index) is None
-    first = await delete_reference(site.stores, A, Tag("v1"), by=NOBODY)
-    needing = await find_trash_needing_manifest(ask, here, index)
-    assert needing == (first.operation, site.clock.now + site.stores.keeping.trash)
+    until = site.clock.now + site.stores.keeping.trash
+
+    async def needed_until(digest: Digest) -> int:
+        here = await repository(site)
+        manifest = await find_manifest_id(site.stores.index, here, digest)
+        assert manifest is not None
+        facts = await find_manifest_facts(site.stores.index, manifest)
+        assert facts is not None
+        return facts.trashed_until
+
+    assert await needed_until(index) == 0
+    await delete_reference(site.stores, A, Tag("v1"), by=NOBODY)
+    assert await needed_until(index) == until
     assert (await reviewed(site))[index] == site.stores.keeping.trash
-    assert await find_trash_needing_manifest(ask, here, child) is None
-    second = await delete_reference(site.stores, A, index, by=NOBODY)
-    needing = await find_trash_needing_manifest(ask, here, child)
-    assert needing is not None
-    assert needing.operation == second.operation
+    assert await needed_until(child) == 0
+    await delete_reference(site.stores, A, index, by=NOBODY)
+    assert await needed_until(child) == until
 
 
 async def test_an_index_keeps_its_children(site: Site) -> None:

@@ -230,7 +230,7 @@ async def test_a_lot_comes_back_and_goes_in_many_transactions(
 # For good ---------------------------------------------------------------------------------------
 
 
-async def test_what_expires_is_looked_at_when_the_grace_period_is_over(site: Site) -> None:
+async def test_what_expires_is_looked_at_after_half_the_grace_period(site: Site) -> None:
     made = images.multi_platform("expired")
     index = await site.push("a", "v1", made)
     other = await site.push("a", "other", images.image("other"))
@@ -248,7 +248,24 @@ async def test_what_expires_is_looked_at_when_the_grace_period_is_over(site: Sit
     gone = made.children[0]
     expected = {other, made.children[1].digest, *(blob.digest for blob in gone.blobs)}
     looked_at = await reviewed(site)
-    assert looked_at == dict.fromkeys(expected, deleted_at + site.stores.keeping.grace)
+    assert looked_at == dict.fromkeys(expected, end + site.stores.keeping.told)
+
+
+async def test_what_is_emptied_at_once_is_looked_at_when_the_grace_period_is_over(
+    site: Site,
+) -> None:
+    """Since the deletion, and never sooner than half of it from now: whoever was told meanwhile
+    that something exists relies on it.
+    """
+    keeping = site.stores.keeping
+    for waited, after in ((0, keeping.grace), (keeping.grace, keeping.grace + keeping.told)):
+        digest = await site.push("a", f"v{waited}", images.image(f"emptied {waited}"))
+        operation = await delete(site, digest)
+        await clear_reviews(site)
+        deleted_at = site.clock.now
+        site.clock.now += waited
+        await empty_trash(site.stores, Selection(operation=operation), by=NOBODY)
+        assert set((await reviewed(site)).values()) == {deleted_at + after}
 
 
 # The identity -----------------------------------------------------------------------------------
