@@ -40,6 +40,7 @@ MAKES: dict[tuple[str, str], object] = {
     ("POST", "/api/v1/robots/{robot}/rotate"): {},
     ("PUT", "/api/v1/schedules/{schedule}"): {"kind": "scrub", "cron": "@yearly"},
     ("PATCH", "/api/v1/schedules/{schedule}"): {"enabled": False},
+    ("POST", "/api/v1/collection/runs"): {"dry_run": True},
     ("POST", "/api/v1/runs"): {"kind": "scrub", "settings": {"rate": 1}},
 }
 QUERIES = {

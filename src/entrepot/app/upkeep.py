@@ -4,22 +4,19 @@ the only worker.
 
 import os
 import socket
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Final
-from uuid import uuid4
 
 from entrepot.app.audit import audit_chores
+from entrepot.app.collection import open_collector
 from entrepot.app.preparing import boot, upload_secret
 from entrepot.app.quotas import quota_chores
 from entrepot.app.stores import open_stores, own_directory, tree_of
 from entrepot.app.work import open_runner
 from entrepot.config import Config
-from entrepot.core.timekeeping import Reading
-from entrepot.services.collecting import Collector, Pace
 from entrepot.services.maintenance import Chore, Upkeep
 from entrepot.services.ownership import find_owned_since
 from entrepot.services.stores import Stores
@@ -87,7 +84,10 @@ def upkeep_of(
     one machine agree on one that does what each machine has to do; of a cluster one collects.
     """
     purging = config.storage.maintenance.uploadpurging
-    beside = [open_runner(config, stores, metrics=metrics).run]
+    runner = open_runner(
+        config, stores, find_owned_since=find_owned_since, metrics=metrics, busyness=busyness
+    )
+    beside = [runner.run]
     if config.lifecycle.collection.enabled:
         collector = open_collector(
             config,
@@ -113,36 +113,3 @@ def upkeep_of(
         ],
         beside=beside,
     )
-
-
-def open_collector(
-    config: Config,
-    stores: Stores,
-    *,
-    metrics: Metrics,
-    find_owned_since: FindOwnedSince,
-    owner: str = "",
-    busyness: Callable[[], float] = lambda: 0.0,
-) -> Collector:
-    """Return a collector for this process. No two that live at the same time are the same `owner`;
-    empty is one that never was.
-    """
-    given = config.lifecycle.collection
-    machine = boot()
-    return Collector(
-        stores,
-        owner=owner or f"{socket.gethostname()} {uuid4().hex}",
-        read_clocks=lambda: _read_clocks(machine),
-        find_owned_since=find_owned_since,
-        metrics=metrics,
-        pace=Pace(batch=given.batch, rate=given.rate, most=given.maxpause),
-        busyness=busyness,
-    )
-
-
-def _read_clocks(machine: str) -> Reading:
-    """Read the clock that can be set, and the one that counts since the start of the machine, also
-    while it sleeps.
-    """
-    ran = time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
-    return Reading(time.time_ns() // 1000, ran // 1000, machine)

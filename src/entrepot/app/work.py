@@ -3,22 +3,27 @@
 import asyncio
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from secrets import token_bytes
 from typing import TYPE_CHECKING, Final
 
+from entrepot.app.collection import open_clock, open_passes
 from entrepot.app.stores import index_address, opened
 from entrepot.config import Config, ConfigError, Problem
 from entrepot.config.schema_lifecycle import Peer
+from entrepot.core.collected import COLLECT
 from entrepot.core.retention import RETENTION
 from entrepot.core.work import FORMS, RECOUNT, Document, Run, WorkError
 from entrepot.db.opening import migrate_index
+from entrepot.services.ownership import find_owned_since
 from entrepot.services.recounting import Recounter
 from entrepot.services.repairing import Repairs
 from entrepot.services.retaining import Retainer
 from entrepot.services.runs import Runs
 from entrepot.services.scrubbing import Scrubber
 from entrepot.services.stores import Stores
+from entrepot.services.sweeping import FindOwnedSince
 from entrepot.services.uploads import Uploads
 from entrepot.services.work import Does, Runner
 from entrepot.telemetry import Metrics
@@ -30,23 +35,22 @@ _LOOK_EVERY: Final = 0.5
 """Seconds between two looks at what is waited for."""
 
 
-def open_runner(config: Config, stores: Stores, *, metrics: Metrics | None = None) -> Runner:
-    """Return what does background work in this process."""
-    return Runner(
-        stores.index,
-        now=stores.now,
-        trail=stores.trail,
-        kinds=kinds(config, stores, metrics=metrics),
-        node=socket.gethostname(),
-        counted=(lambda _kind, _outcome, _now: None) if metrics is None else metrics.run_ended,
-    )
-
-
-def kinds(config: Config, stores: Stores, *, metrics: Metrics | None = None) -> Mapping[str, Does]:
-    """Return how each kind of work is done."""
+def open_runner(
+    config: Config,
+    stores: Stores,
+    *,
+    find_owned_since: FindOwnedSince,
+    metrics: Metrics | None = None,
+    busyness: Callable[[], float] = lambda: 0.0,
+) -> Runner:
+    """Return what does background work in this process. `find_owned_since` says since when the
+    store has been the index's own, `busyness` from 0 to 1 how busy the server is.
+    """
+    clock = open_clock(stores)
 
     async def tell_time() -> int:
-        return stores.now()
+        clock.forget()  # others tell the time as well
+        return await clock.tell_time()
 
     retainer = Retainer(stores, tell_time=tell_time, metrics=metrics)
     scrubber = Scrubber(
@@ -55,7 +59,23 @@ def kinds(config: Config, stores: Stores, *, metrics: Metrics | None = None) -> 
         repairs=_repairs(config, stores),
         observe=(lambda _condition, _read: None) if metrics is None else metrics.scrubbed,
     )
-    return {RECOUNT: Recounter(stores).run, RETENTION: retainer.run, "scrub": scrubber.run}
+    passes = open_passes(
+        config, stores, find_owned_since=find_owned_since, metrics=metrics, busyness=busyness
+    )
+    kinds: Mapping[str, Does] = {
+        COLLECT: passes.run,
+        RECOUNT: Recounter(stores).run,
+        RETENTION: retainer.run,
+        "scrub": scrubber.run,
+    }
+    return Runner(
+        stores.index,
+        now=stores.now,
+        trail=stores.trail,
+        kinds=kinds,
+        node=socket.gethostname(),
+        counted=(lambda _kind, _outcome, _now: None) if metrics is None else metrics.run_ended,
+    )
 
 
 def _repairs(config: Config, stores: Stores) -> Repairs:
@@ -106,9 +126,10 @@ async def carry_out(
     if config.storage.driver == "inmemory":
         raise WorkError("with storage in memory the server alone can do this: use --url")
     await asyncio.to_thread(migrate_index, index_address(config))
-    async with opened(config) as (stores, _):
+    async with opened(config) as (stores, tree):
         runs = Runs(stores.index, now=stores.now, trail=stores.trail, kinds=FORMS)
-        runner = open_runner(config, stores)
+        owned = partial(find_owned_since, stores.index, tree)
+        runner = open_runner(config, stores, find_owned_since=owned)
         run = await runs.request(kind, settings, by=by)
         try:
             while run.finished_at is None:

@@ -12,6 +12,7 @@ from entrepot.cli import (
     access,
     admin,
     audit,
+    collection,
     config,
     copying,
     database,
@@ -51,6 +52,8 @@ for group in (
 ):
     app.add_typer(group)
 app.add_typer(schedule.app)
+app.add_typer(collection.app)
+app.command("garbage-collect")(collection.garbage_collect)
 app.command()(scrub.scrub)
 app.command()(explain.explain)
 

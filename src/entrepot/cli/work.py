@@ -38,11 +38,11 @@ def have_done(
     settings: "Document",
     *,
     wait: bool,
-    tell: Callable[["RunView"], str],
+    tell: Callable[["RunView"], str] | None,
     desk: Desk | None = None,
 ) -> "RunView":
-    """Have something done, wait for its end and return it; `tell` says how far it is. Without
-    `wait` it is only asked for. `desk` is for kinds of work that have one of their own.
+    """Have something done, wait for its end and return it; `tell` says how far it is, None for
+    nothing. Without `wait` it is only asked for. `desk` is for kinds that have one of their own.
     """
     desk = desk or _desk(place, kind, settings)
     if not wait:
@@ -98,12 +98,14 @@ def _here(place: Place, kind: str, settings: "Document", progress: "_Progress") 
 class _Progress:
     """Tells on standard error how far it is: in one line that changes if that is a terminal."""
 
-    def __init__(self, tell: Callable[["RunView"], str]) -> None:
+    def __init__(self, tell: Callable[["RunView"], str] | None) -> None:
         self._tell = tell
         self._terminal = sys.stderr.isatty()
         self._last = ""
 
     def __call__(self, run: "RunView") -> None:
+        if self._tell is None:
+            return
         text = self._tell(run) if run.report else f"{run.kind}: {run.outcome}"
         if text == self._last or run.finished_at is not None:
             return

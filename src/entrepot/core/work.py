@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
+from entrepot.core.collected import COLLECT, CollectSettings
 from entrepot.core.cron import parse_cron
 from entrepot.core.errors import EntrepotError
 from entrepot.core.retention import RETENTION, RetentionRun
@@ -52,6 +53,7 @@ class RecountSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 FORMS: Final[Mapping[str, type[Struct]]] = {
+    COLLECT: CollectSettings,
     RECOUNT: RecountSettings,
     RETENTION: RetentionRun,
     "scrub": ScrubSettings,

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from entrepot.core.collected import Waiting, show_time
 from entrepot.core.collecting import LinkFacts, ManifestFacts
 from entrepot.core.digest import Digest
 from entrepot.core.manifest import companion_tags
@@ -38,8 +39,9 @@ _MANIFEST_FACTS: Final = f"""
               WHERE tag_history.repository_id = manifests.repository_id
                 AND tag_history.previous = manifests.digest), 0)
 """  # noqa: S608 - constants alone
-_LIST_DUE_MANIFESTS = f"""
+_DUE_MANIFESTS: Final = f"""
     SELECT manifests.id, repositories.id, repositories.name, manifests.digest, manifests.size,
+           manifest_reviews.event,
            EXISTS (SELECT 1 FROM tags AS others WHERE others.repository_id = repositories.id
                    AND others.name >= 'sha256-' AND others.name < 'sha513'),
            {_MANIFEST_FACTS}
@@ -47,8 +49,12 @@ _LIST_DUE_MANIFESTS = f"""
     JOIN manifests ON manifests.id = manifest_reviews.manifest_id
     JOIN repositories ON repositories.id = manifests.repository_id
     WHERE manifest_reviews.review_after <= :now
-    ORDER BY manifest_reviews.review_after LIMIT :limit
 """  # noqa: S608 - constants alone
+_LIST_DUE_MANIFESTS = f"{_DUE_MANIFESTS} ORDER BY manifest_reviews.review_after LIMIT :limit"
+_PAGE_DUE_MANIFESTS = f"""
+    {_DUE_MANIFESTS} AND manifest_reviews.manifest_id > :after
+    ORDER BY manifest_reviews.manifest_id LIMIT :limit
+"""
 _FIND_MANIFEST = f"""
     SELECT {_MANIFEST_FACTS} FROM manifests WHERE manifests.id = :manifest
 """  # noqa: S608 - constants alone
@@ -62,15 +68,26 @@ _LINK_FACTS: Final = f"""
                 AND trash.repository_id = {{repository}}), 0)
 """  # noqa: S608 - constants alone
 _DUE = {"digest": "link_reviews.digest", "repository": "link_reviews.repository_id"}
-_LIST_DUE_LINKS = f"""
+_DUE_LINKS: Final = f"""
     SELECT link_reviews.repository_id, link_reviews.digest,
            {_LINK_FACTS.format(**_DUE)}, repository_blobs.linked_at
     FROM link_reviews
     LEFT JOIN repository_blobs ON repository_blobs.repository_id = link_reviews.repository_id
         AND repository_blobs.digest = link_reviews.digest
     WHERE link_reviews.review_after <= :now
-    ORDER BY link_reviews.review_after LIMIT :limit
 """  # noqa: S608 - constants alone
+_LIST_DUE_LINKS = f"{_DUE_LINKS} ORDER BY link_reviews.review_after LIMIT :limit"
+_PAGE_DUE_LINKS = f"""
+    {_DUE_LINKS} AND (link_reviews.repository_id, link_reviews.digest) > (:repository, :digest)
+    ORDER BY link_reviews.repository_id, link_reviews.digest LIMIT :limit
+"""
+_FIND_DUE_LINK = f"""
+    {_DUE_LINKS} AND link_reviews.repository_id = :repository AND link_reviews.digest = :digest
+"""
+_LIST_LINKING = """
+    SELECT repository_id FROM repository_blobs
+    WHERE digest = :digest AND repository_id > :after ORDER BY repository_id LIMIT :limit
+"""
 _OF_LINK = {"digest": "repository_blobs.digest", "repository": "repository_blobs.repository_id"}
 _FIND_LINK = f"""
     SELECT {_LINK_FACTS.format(**_OF_LINK)}, repository_blobs.linked_at FROM repository_blobs
@@ -105,10 +122,19 @@ _MEASURE = """
            (SELECT MIN(review_after) FROM link_reviews),
            (SELECT COUNT(*) FROM doomed_blobs WHERE deleted_at IS NULL)
 """
+_LIST_WAITING = """
+    SELECT 'manifest', event, COUNT(*), MIN(review_after), MAX(review_after)
+    FROM manifest_reviews GROUP BY event
+    UNION ALL
+    SELECT 'link', event, COUNT(*), MIN(review_after), MAX(review_after)
+    FROM link_reviews GROUP BY event
+    ORDER BY 4, 1, 2
+"""
+_COUNT_BLOBS = "SELECT COUNT(*) FROM blobs"
 
 
 class DueManifest(NamedTuple):
-    """A manifest that is looked at: its bytes, and whether its repository has tags that may be
+    """A manifest that is looked at: its bytes, why, and whether its repository has tags that may be
     about another manifest.
     """
 
@@ -117,6 +143,7 @@ class DueManifest(NamedTuple):
     name: RepositoryName
     digest: Digest
     size: int
+    event: str
     has_companions: bool
     facts: ManifestFacts
 
@@ -148,18 +175,28 @@ async def is_anything_due(reader: Reader, *, now: int) -> bool:
 async def list_due_manifests(reader: Reader, *, now: int, limit: int) -> list[DueManifest]:
     """Return manifests that are to be looked at, those that have waited longest first."""
     rows = await reader.fetch_all(_LIST_DUE_MANIFESTS, {"now": now, "limit": limit})
-    return [
-        DueManifest(
-            id=row[0],
-            repository=row[1],
-            name=RepositoryName(row[2]),
-            digest=Digest.unpack(row[3]),
-            size=row[4],
-            has_companions=bool(row[5]),
-            facts=_manifest_facts(row[6:]),
-        )
-        for row in rows
-    ]
+    return [_due_manifest(row) for row in rows]
+
+
+async def page_due_manifests(
+    reader: Reader, *, now: int, after: int, limit: int
+) -> list[DueManifest]:
+    """Return manifests that are to be looked at, with ids after one, in the order of these."""
+    values = {"now": now, "after": after, "limit": limit}
+    return [_due_manifest(row) for row in await reader.fetch_all(_PAGE_DUE_MANIFESTS, values)]
+
+
+def _due_manifest(row: Row) -> DueManifest:
+    return DueManifest(
+        id=row[0],
+        repository=row[1],
+        name=RepositoryName(row[2]),
+        digest=Digest.unpack(row[3]),
+        size=row[4],
+        event=row[5],
+        has_companions=bool(row[6]),
+        facts=_manifest_facts(row[7:]),
+    )
 
 
 async def find_manifest_facts(reader: Reader, manifest: int) -> ManifestFacts | None:
@@ -177,14 +214,41 @@ def _manifest_facts(row: Row) -> ManifestFacts:
 async def list_due_links(reader: Reader, *, now: int, limit: int) -> list[DueLink]:
     """Return links that are to be looked at, those that have waited longest first."""
     rows = await reader.fetch_all(_LIST_DUE_LINKS, {"now": now, "limit": limit})
-    return [
-        DueLink(
-            repository=row[0],
-            digest=Digest.unpack(row[1]),
-            facts=None if row[5] is None else LinkFacts(bool(row[2]), *row[3:]),
-        )
-        for row in rows
-    ]
+    return [_due_link(row) for row in rows]
+
+
+async def page_due_links(
+    reader: Reader, *, now: int, after: tuple[int, bytes], limit: int
+) -> list[DueLink]:
+    """Return links that are to be looked at, after one given as the repository's id and the packed
+    digest, in the order of these.
+    """
+    repository, digest = after
+    values = {"now": now, "repository": repository, "digest": digest, "limit": limit}
+    return [_due_link(row) for row in await reader.fetch_all(_PAGE_DUE_LINKS, values)]
+
+
+async def find_due_link(
+    reader: Reader, repository: int, digest: Digest, *, now: int
+) -> DueLink | None:
+    """Return a link if it is to be looked at."""
+    values = {"now": now, "repository": repository, "digest": digest.packed}
+    row = await reader.fetch_one(_FIND_DUE_LINK, values)
+    return _due_link(row) if row else None
+
+
+def _due_link(row: Row) -> DueLink:
+    return DueLink(
+        repository=row[0],
+        digest=Digest.unpack(row[1]),
+        facts=None if row[5] is None else LinkFacts(bool(row[2]), *row[3:]),
+    )
+
+
+async def list_linking(reader: Reader, digest: Digest, *, after: int, limit: int) -> list[int]:
+    """Return the repositories that link a blob, by their ids."""
+    values = {"digest": digest.packed, "after": after, "limit": limit}
+    return [row[0] for row in await reader.fetch_all(_LIST_LINKING, values)]
 
 
 async def find_link_facts(reader: Reader, repository: int, digest: Digest) -> LinkFacts | None:
@@ -243,3 +307,18 @@ async def measure_queue(reader: Reader, *, overdue: int) -> Queue:
         return Queue(0, 0, None, 0)
     first = [moment for moment in row[2:4] if moment is not None]
     return Queue(row[0], row[1], min(first, default=None), row[4])
+
+
+async def list_waiting(reader: Reader) -> list[Waiting]:
+    """Return what waits to be looked at, by why it does, what is due first before."""
+    rows = await reader.fetch_all(_LIST_WAITING, {})
+    return [
+        Waiting(kind, event, count, show_time(first), show_time(last))
+        for kind, event, count, first, last in rows
+    ]
+
+
+async def count_blobs(reader: Reader) -> int:
+    """Return how many blobs there are."""
+    row = await reader.fetch_one(_COUNT_BLOBS, {})
+    return int(row[0]) if row else 0

@@ -5,15 +5,21 @@ a gravestone: it tells an upload that bytes it had put before may have gone.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+import msgspec
 
 from entrepot.core.digest import Digest
 from entrepot.db.engine import Reader, Transaction
+from entrepot.db.settings import find_setting, replace_setting
+
+_RECLAIMED: Final = "collection.reclaimed"
 
 _FIND_STATE = """
     SELECT (SELECT size FROM blobs WHERE digest = :digest AND quarantined_at IS NULL),
            (SELECT COALESCE(deleted_at, 0) FROM doomed_blobs WHERE digest = :digest)
 """
+_FIND_SIZE = "SELECT size FROM blobs WHERE digest = :digest"
 _ANEW = """
     ON CONFLICT (digest) DO UPDATE SET size = excluded.size, doomed_at = excluded.doomed_at,
         owner = excluded.owner, lease_expires_at = excluded.lease_expires_at, attempts = 0,
@@ -113,6 +119,12 @@ async def find_blob_state(reader: Reader, digest: Digest) -> BlobState:
     return BlobState(*row) if row else BlobState(None, None)
 
 
+async def find_size(reader: Reader, digest: Digest) -> int:
+    """Return the bytes of a blob by its row, damaged or not; 0 without a row."""
+    row = await reader.fetch_one(_FIND_SIZE, {"digest": digest.packed})
+    return int(row[0]) if row else 0
+
+
 async def doom_blobs(
     transaction: Transaction, digests: Iterable[Digest], lease: Lease
 ) -> list[Doomed]:
@@ -199,3 +211,23 @@ async def list_failed_deletions(reader: Reader, *, limit: int) -> list[FailedDel
     """Return blobs whose objects could not be deleted so far."""
     rows = await reader.fetch_all(_LIST_FAILED, {"limit": limit})
     return [FailedDeletion(Digest.unpack(row[0]), *row[1:]) for row in rows]
+
+
+class Reclaimed(msgspec.Struct, frozen=True):
+    """What was deleted since this index began: blobs, and their bytes."""
+
+    blobs: int = 0
+    size: int = 0
+
+
+async def find_reclaimed(reader: Reader) -> Reclaimed:
+    """Return what was deleted so far."""
+    text = await find_setting(reader, _RECLAIMED)
+    return msgspec.json.decode(text, type=Reclaimed) if text else Reclaimed()
+
+
+async def add_reclaimed(transaction: Transaction, *, blobs: int, size: int) -> None:
+    """Count what was deleted."""
+    known = await find_reclaimed(transaction)
+    added = Reclaimed(known.blobs + blobs, known.size + size)
+    await replace_setting(transaction, _RECLAIMED, value=msgspec.json.encode(added).decode())

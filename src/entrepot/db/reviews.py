@@ -24,8 +24,9 @@ Event = Literal[
     "trash.expired",
     "trash.restored",
     "hold.ended",
+    "asked",
 ]
-"""Why something is to be looked at."""
+"""Why something is to be looked at; `asked` is by somebody who wants what is untagged to go."""
 
 OR_LATER_LINK = """
     ON CONFLICT (repository_id, digest) DO UPDATE SET event = excluded.event, review_after =

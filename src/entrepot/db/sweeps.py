@@ -52,6 +52,21 @@ _LIST_KNOWN = """
 _LIST_MANIFESTS = """
     SELECT DISTINCT digest FROM manifests WHERE digest >= :first AND digest <= :last
 """
+_LIST_UNTAGGED = """
+    SELECT manifests.id, repositories.name, manifests.digest,
+           NOT EXISTS (SELECT 1 FROM tags WHERE tags.manifest_id = manifests.id)
+           AND NOT EXISTS (
+               SELECT 1 FROM manifest_children WHERE manifest_children.child_id = manifests.id
+           ) AND NOT EXISTS (
+               SELECT 1 FROM manifests AS subjects
+               WHERE subjects.repository_id = manifests.repository_id
+                 AND subjects.digest = manifests.subject
+           ) AND NOT EXISTS (
+               SELECT 1 FROM manifest_reviews WHERE manifest_reviews.manifest_id = manifests.id
+           )
+    FROM manifests JOIN repositories ON repositories.id = manifests.repository_id
+    WHERE manifests.id > :manifest ORDER BY manifests.id LIMIT :limit
+"""
 
 
 class SweptLink(NamedTuple):
@@ -76,6 +91,17 @@ class SweptRepository(NamedTuple):
     id: int
     name: RepositoryName
     empty: bool
+
+
+class SweptManifest(NamedTuple):
+    """A manifest, and whether no tag, index or subject keeps it and it is not going to be looked
+    at.
+    """
+
+    id: int
+    name: RepositoryName
+    digest: Digest
+    untagged: bool
 
 
 async def list_links(
@@ -129,3 +155,12 @@ async def list_manifests_anywhere(reader: Reader, *, first: bytes, last: bytes) 
     """
     rows = await reader.fetch_all(_LIST_MANIFESTS, {"first": first, "last": last})
     return {Digest.unpack(row[0]) for row in rows}
+
+
+async def list_manifests(reader: Reader, *, manifest: int, limit: int) -> list[SweptManifest]:
+    """Return the manifests after one, given by its id."""
+    rows = await reader.fetch_all(_LIST_UNTAGGED, {"manifest": manifest, "limit": limit})
+    return [
+        SweptManifest(row[0], RepositoryName(row[1]), Digest.unpack(row[2]), bool(row[3]))
+        for row in rows
+    ]

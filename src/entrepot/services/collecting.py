@@ -5,24 +5,24 @@ at a time, by a lease; a second one would be in the way and do no harm.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
-import msgspec
 import structlog
 
+from entrepot.core.collected import COLLECT
 from entrepot.core.errors import EntrepotError
-from entrepot.core.timekeeping import Reading, Timekeeping, keep_time
-from entrepot.db.collection import is_anything_due, measure_queue
+from entrepot.core.timekeeping import Reading
+from entrepot.db.collection import is_anything_due, is_importing, measure_queue
 from entrepot.db.doomed import Doomed
-from entrepot.db.jobs import hold_lease, let_lease_go
-from entrepot.db.settings import find_setting, replace_setting
+from entrepot.db.jobs import find_lease_holder, hold_lease, let_lease_go
 from entrepot.db.trash_contents import list_expired
-from entrepot.services.judging import Look, look_at_links, look_at_manifests
+from entrepot.services.judging import Look, Removed, look_at_links, look_at_manifests
 from entrepot.services.removing import Remover
 from entrepot.services.stores import Stores
 from entrepot.services.sweeping import SWEEPS, FindOwnedSince, Sweeps
+from entrepot.services.timekeeping import Clock
 from entrepot.services.trash import expire_trash
 from entrepot.telemetry import Metrics
 
@@ -33,13 +33,8 @@ _SECOND: Final = 1_000_000
 _LEASE: Final = 30 * _SECOND
 """Microseconds for which a collector is the only one, unless it renews that."""
 
-_CLOCK: Final = "collection.clock"
-_CLOCK_EVERY: Final = 60 * _SECOND
-"""Microseconds after which what the clock says is written down again; or a twentieth of the grace
-period."""
-
 _MEASURE_EVERY: Final = 30 * _SECOND
-_OVERDUE: Final = 24 * 3600 * _SECOND
+OVERDUE: Final = 24 * 3600 * _SECOND
 """Microseconds after which something that was due should have been looked at."""
 
 _IDLE: Final = 5.0
@@ -53,6 +48,10 @@ _PARTS: Final = 2000
 """Parts of a sweep that are at least done in a grace period, if there are so many."""
 
 _log = structlog.get_logger("entrepot.collection")
+
+
+class CollectionBusyError(EntrepotError):
+    """Another process collects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +68,28 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What was done: how much that was due was looked at, how many parts of sweeps were done, how
-    many objects could not be deleted.
+    """What was done: how much that was due was looked at, how many parts of sweeps were done, what
+    went, how many objects could not be deleted.
     """
 
     looked: int = 0
     swept: int = 0
+    manifests: tuple[Removed, ...] = ()
+    links: int = 0
+    blobs: tuple[Doomed, ...] = ()
+    repositories: int = 0
     failed: int = 0
 
     def __add__(self, other: Self) -> "Done":
-        looked, swept = self.looked + other.looked, self.swept + other.swept
-        return Done(looked, swept, self.failed + other.failed)
+        return Done(
+            self.looked + other.looked,
+            self.swept + other.swept,
+            self.manifests + other.manifests,
+            self.links + other.links,
+            self.blobs + other.blobs,
+            self.repositories + other.repositories,
+            self.failed + other.failed,
+        )
 
     def __bool__(self) -> bool:
         """Whether there was anything to do."""
@@ -98,20 +108,19 @@ class Collector:
         owner: str,
         read_clocks: Callable[[], Reading],
         find_owned_since: FindOwnedSince,
-        metrics: Metrics,
+        metrics: Metrics | None = None,
         pace: Pace = Pace(),
         busyness: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._stores = stores
         self._owner = owner
-        self._read_clocks = read_clocks
+        self._clock = Clock(stores, read_clocks)
         self._metrics = metrics
         self._pace = pace
         self._busyness = busyness
         self._remover = Remover(stores, owner=owner, steady=lambda: read_clocks().ran)
         self._sweeps = Sweeps(stores, find_owned_since=find_owned_since)
-        self._kept: Timekeeping | None = None
-        self._written_at = self._measured_at = self._sweep_at = -(2**62)
+        self._measured_at = self._sweep_at = -(2**62)
         self._held_until = -(2**62)
         """By the clock that goes evenly."""
 
@@ -126,24 +135,56 @@ class Collector:
             while True:
                 began = asyncio.get_running_loop().time()
                 try:
-                    done = await self._turn() if await self.hold() else Done()
+                    done = await self._turn() if await self._may() else Done()
                     failures = failures + 1 if done.failed else 0
                 except EntrepotError as error:
                     failures += 1
                     done = Done()
-                    self._metrics.collection_failed()
+                    if self._metrics is not None:
+                        self._metrics.collection_failed()
                     _log.error("collection failed and will be tried again", error=str(error))
                 took = asyncio.get_running_loop().time() - began
                 await asyncio.sleep(self._pause(done, took=took, failures=failures))
         finally:
-            await self._let_go()
+            await self.let_go()
+
+    async def everything(self) -> AsyncIterator[Done]:
+        """Look at all that is due, and go through everything once from the beginning; yield what
+        was done, little by little.
+
+        Raises:
+            CollectionBusyError: another collects now.
+            DatabaseError, StorageError: what is done is kept.
+        """
+        left = set(SWEEPS)
+        if await self.hold():
+            self._sweeps.begin_anew()
+        while not await is_importing(self._stores.index):
+            if not await self.hold():
+                raise CollectionBusyError("another process collects at this moment")
+            began = asyncio.get_running_loop().time()
+            done = await self.look() + await self.sweep(left)
+            left = {name for name in left if not self._sweeps.is_over(name)}
+            yield done
+            if not left and not done.looked:
+                return
+            await asyncio.sleep(self._breath(done, asyncio.get_running_loop().time() - began))
+
+    async def _may(self) -> bool:
+        """Return whether it is this one who collects: a whole pass goes first."""
+        now = self._stores.now()
+        if await find_lease_holder(self._stores.index, COLLECT, now=now) is None:
+            return await self.hold()
+        if self._held_until > 0:
+            await self.let_go()
+        return False
 
     async def _turn(self) -> Done:
         """Look at what is due, and, if it is time for that, go on with the sweeps. These are in no
         hurry: they have a whole grace period.
         """
         done = await self.look()
-        steady = self._read_clocks().ran
+        steady = self._clock.read().ran
         if steady < self._sweep_at:
             return done
         done += await self.sweep()
@@ -159,6 +200,10 @@ class Collector:
             return min(_LONGEST_PAUSE, 2.0**failures)
         if not done.looked:
             return min(idle, self._between_parts / _SECOND) if done.swept else idle
+        return self._breath(done, took)
+
+    def _breath(self, done: Done, took: float) -> float:
+        """Return the seconds until the next step while there is something to do."""
         pace = self._pace
         evenly = max(0.0, done.looked / pace.rate - took) if pace.rate else 0.0
         return max(evenly, min(pace.most, took * 10 * self._busyness()))
@@ -170,7 +215,7 @@ class Collector:
 
     async def hold(self) -> bool:
         """Make sure that nobody else collects; return False if somebody does."""
-        steady = self._read_clocks().ran
+        steady = self._clock.read().ran
         if steady < self._held_until - _LEASE // 2:
             return True
         now, owner = self._stores.now(), self._owner
@@ -179,50 +224,22 @@ class Collector:
         )
         if not held or self._held_until < steady:
             self._sweeps.forget()
-            self._kept = None
+            self._clock.forget()
         self._held_until = steady + _LEASE if held else -(2**62)
         if not held:
-            self._metrics.collection_queue(waiting=0, overdue=0, doomed=0, age=0)
+            self._show_nothing()
         return held
 
-    async def _let_go(self) -> None:
+    async def let_go(self) -> None:
         """Let another begin at once."""
+        self._held_until = -(2**62)
+        self._show_nothing()
         try:
             await self._stores.index.write_lazily(
                 lambda t: let_lease_go(t, KIND, "", owner=self._owner)
             )
         except EntrepotError as error:
             _log.warning("the lease of the collector ends by itself", error=str(error))
-
-    # The clock ----------------------------------------------------------------------------------
-
-    async def tell_time(self) -> int:
-        """Return the time that collection goes by, which no step of the clock brings forward."""
-        keeping = self._stores.keeping
-        reading = self._read_clocks()
-        known = self._kept
-        if known is None:
-            text = await find_setting(self._stores.index, _CLOCK)
-            known = msgspec.json.decode(text, type=Timekeeping) if text else None
-        kept = keep_time(
-            known,
-            reading,
-            horizon=keeping.deleted,
-            tolerance=min(10 * _SECOND, keeping.grace // 100),
-        )
-        jumped = known is not None and kept.jumps != known.jumps
-        if jumped:
-            _log.warning(
-                "the clock was set, or nobody collected for a while: what is due is put off by it",
-                seconds=(kept.last.wall - kept.now) // _SECOND,
-            )
-        self._kept = kept
-        every = min(_CLOCK_EVERY, keeping.grace // 20)
-        if jumped or reading.ran - self._written_at >= every:
-            text = msgspec.json.encode(kept).decode()
-            await self._stores.index.write_lazily(lambda t: replace_setting(t, _CLOCK, value=text))
-            self._written_at = reading.ran
-        return kept.now
 
     # A step -------------------------------------------------------------------------------------
 
@@ -236,36 +253,36 @@ class Collector:
 
     async def look(self) -> Done:
         """Look at some of what is due. Raises and ends as `step`."""
-        now = await self.tell_time()
-        limit, steady = self._pace.batch, self._read_clocks
+        now = await self._clock.tell_time()
+        limit, steady = self._pace.batch, self._clock.read
         since = steady().ran
         left = await self._remover.take_over(now=now, limit=limit)
-        failed = await self._delete(left, since=since, now=now)
-        looked = len(left) + await self._expire(now)
+        done = await self._delete(left, since=since, now=now)
+        done += Done(looked=len(left) + await self._expire(now))
         if await is_anything_due(self._stores.index, now=now):
             manifests = await look_at_manifests(self._stores, now=now, limit=limit)
-            self._count("manifest", manifests)
+            done += self._count("manifest", manifests)
             since = steady().ran
             lease = self._remover.lease(now)
             links = await look_at_links(self._stores, lease, now=now, limit=limit)
-            self._count("link", links)
-            failed += await self._delete(links.doomed, since=since, now=now)
-            looked += manifests.reviews + links.reviews
-        looked += await self._remover.forget(now=now, limit=limit)
+            done += self._count("link", links)
+            done += await self._delete(links.doomed, since=since, now=now)
+        done += Done(looked=await self._remover.forget(now=now, limit=limit))
         await self._measure(now)
-        return Done(looked=looked, failed=failed)
+        return done
 
-    async def sweep(self) -> Done:
+    async def sweep(self, names: Iterable[str] = SWEEPS) -> Done:
         """Do a part of each sweep. Raises and ends as `step`."""
-        now = await self.tell_time()
-        failed = swept = 0
-        for name in SWEEPS:
-            since = self._read_clocks().ran
+        now = await self._clock.tell_time()
+        done = Done()
+        for name in names:
+            since = self._clock.read().ran
             part = await self._sweeps.go_on(name, now=now, lease=self._remover.lease(now))
-            failed += await self._delete(part.doomed, since=since, now=now)
-            swept += part.looked
-            self._metrics.collected("repository", part.repositories)
-        return Done(swept=swept, failed=failed)
+            done += await self._delete(part.doomed, since=since, now=now)
+            done += Done(swept=part.looked, repositories=part.repositories)
+            if self._metrics is not None:
+                self._metrics.collected("repository", part.repositories)
+        return done
 
     async def _expire(self, now: int) -> int:
         """Empty the trash of what can't be brought back any more."""
@@ -273,24 +290,31 @@ class Collector:
             return 0
         return await expire_trash(self._stores, now=now, limit=self._pace.batch)
 
-    def _count(self, kind: str, look: Look) -> None:
-        self._metrics.collected(kind, look.collected)
-        self._metrics.reviews_postponed(look.postponed)
+    def _count(self, kind: str, look: Look) -> Done:
+        if self._metrics is not None:
+            self._metrics.collected(kind, len(look.manifests) + look.links)
+            self._metrics.reviews_postponed(look.postponed)
+        return Done(looked=look.reviews, manifests=look.manifests, links=look.links)
 
-    async def _delete(self, doomed: Sequence[Doomed], *, since: int, now: int) -> int:
+    async def _delete(self, doomed: Sequence[Doomed], *, since: int, now: int) -> Done:
         deletion = await self._remover.delete(doomed, since=since, now=now)
-        self._metrics.collected("blob", deletion.deleted)
-        self._metrics.reclaimed(deletion.freed)
-        self._metrics.collection_failed(deletion.failed)
-        return deletion.failed
+        if self._metrics is not None:
+            self._metrics.collected("blob", len(deletion.gone))
+            self._metrics.reclaimed(sum(blob.size for blob in deletion.gone))
+            self._metrics.collection_failed(deletion.failed)
+        return Done(blobs=deletion.gone, failed=deletion.failed)
+
+    def _show_nothing(self) -> None:
+        if self._metrics is not None:
+            self._metrics.collection_queue(waiting=0, overdue=0, doomed=0, age=0)
 
     async def _measure(self, now: int) -> None:
         """Say how much waits, now and then."""
-        reading = self._read_clocks()
-        if reading.ran - self._measured_at < _MEASURE_EVERY:
+        reading = self._clock.read()
+        if self._metrics is None or reading.ran - self._measured_at < _MEASURE_EVERY:
             return
         self._measured_at = reading.ran
-        queue = await measure_queue(self._stores.index, overdue=now - _OVERDUE)
+        queue = await measure_queue(self._stores.index, overdue=now - OVERDUE)
         age = 0 if queue.first is None else max(0, now - queue.first)
         self._metrics.collection_queue(
             waiting=queue.waiting,

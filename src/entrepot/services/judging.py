@@ -12,6 +12,9 @@ from entrepot.core.collecting import (
     keepers_of_manifest,
     kept_until,
 )
+from entrepot.core.digest import Digest
+from entrepot.core.keeping import Keeping
+from entrepot.core.names import RepositoryName
 from entrepot.db import Transaction
 from entrepot.db.blobs import unlink_blob
 from entrepot.db.collection import (
@@ -38,16 +41,36 @@ COLLECTOR: Final = Actor(
 """Who collects."""
 
 
+class Removed(NamedTuple):
+    """A manifest that went."""
+
+    name: RepositoryName
+    digest: Digest
+
+
 class Look(NamedTuple):
-    """What came of a look: reviews that were done, of these put off, what went with its bytes, and
-    blobs whose objects are to be deleted now.
+    """What came of a look: reviews that were done, of these put off, manifests and links that went,
+    and blobs whose objects are to be deleted now.
     """
 
     reviews: int = 0
     postponed: int = 0
-    collected: int = 0
-    freed: int = 0
+    manifests: tuple[Removed, ...] = ()
+    links: int = 0
     doomed: tuple[Doomed, ...] = ()
+
+
+def stays_until(manifest: DueManifest, *, now: int, keeping: Keeping) -> int:
+    """Return when to look at a manifest again, as `kept_until` has it."""
+    until = kept_until(keepers_of_manifest(manifest.facts, now=now, keeping=keeping))
+    return until if until or keeping.untagged or manifest.event == "asked" else FOREVER
+
+
+def link_stays_until(link: DueLink, *, now: int, keeping: Keeping) -> int:
+    """The same of a link; one that is gone need not be looked at again."""
+    if link.facts is None:
+        return FOREVER
+    return kept_until(keepers_of_link(link.facts, now=now, keeping=keeping))
 
 
 async def look_at_manifests(stores: Stores, *, now: int, limit: int) -> Look:
@@ -62,11 +85,10 @@ async def look_at_manifests(stores: Stores, *, now: int, limit: int) -> Look:
         kept: list[DueManifest] = []
         again: list[tuple[DueManifest, int]] = []
         for manifest in due:
-            keepers = keepers_of_manifest(manifest.facts, now=now, keeping=stores.keeping)
-            until = kept_until(keepers)
-            if until == 0 and stores.keeping.untagged:
+            until = stays_until(manifest, now=now, keeping=stores.keeping)
+            if until == 0:
                 gone.append(manifest)
-            elif until in {0, FOREVER}:
+            elif until == FOREVER:
                 kept.append(manifest)
             else:
                 again.append((manifest, until))
@@ -78,8 +100,8 @@ async def look_at_manifests(stores: Stores, *, now: int, limit: int) -> Look:
             notes.add(_told(manifest))
         ids = [manifest.id for manifest in gone]
         await delete_manifests(transaction, ids, review_after=told_until)
-        freed = sum(manifest.size for manifest in gone)
-        return Look(len(due), len(again), len(gone), freed)
+        removed = tuple(Removed(manifest.name, manifest.digest) for manifest in gone)
+        return Look(len(due), len(again), removed)
 
     return await stores.trail.write_lazily(work, by=COLLECTOR)
 
@@ -125,25 +147,22 @@ async def look_at_links(stores: Stores, lease: Lease, *, now: int, limit: int) -
         over: list[DueLink] = []
         again: list[tuple[DueLink, int]] = []
         for link in due:
-            keepers = (
-                keepers_of_link(link.facts, now=now, keeping=stores.keeping) if link.facts else []
-            )
-            until = kept_until(keepers)
-            if until in {0, FOREVER}:
+            until = link_stays_until(link, now=now, keeping=stores.keeping)
+            if until == 0:
+                gone.append(link)
+            elif until == FOREVER:
                 over.append(link)
             else:
                 again.append((link, until))
-            if until == 0 and link.facts is not None:
-                gone.append(link)
-        await end_link_reviews(transaction, over)
+        await end_link_reviews(transaction, [*gone, *over])
         await look_at_links_again(transaction, again)
         for link in gone:
             await unlink_blob(transaction, link.repository, link.digest)
         unlinked = dict.fromkeys(link.digest for link in gone)
         doomed = await doom_blobs(transaction, unlinked, lease)
-        freed = sum(blob.size for blob in doomed)
         if gone:
+            freed = sum(blob.size for blob in doomed)
             notes.add(event("blob.collect", links=len(gone), blobs=len(doomed), size=freed))
-        return Look(len(due), len(again), len(gone), freed, tuple(doomed))
+        return Look(len(due), len(again), links=len(gone), doomed=tuple(doomed))
 
     return await stores.trail.write(work, by=COLLECTOR)

@@ -16,6 +16,7 @@ from entrepot.db import Transaction
 from entrepot.db.doomed import (
     Doomed,
     Lease,
+    add_reclaimed,
     bury,
     claim_doomed,
     has_doomed,
@@ -44,11 +45,10 @@ _log = structlog.get_logger("entrepot.collection")
 
 
 class Deletion(NamedTuple):
-    """How many objects were deleted, of how many bytes, and how many could not be."""
+    """Blobs whose objects were deleted, and how many could not be."""
 
-    deleted: int
-    freed: int
-    failed: int
+    gone: tuple[Doomed, ...] = ()
+    failed: int = 0
 
 
 class Remover:
@@ -81,26 +81,29 @@ class Remover:
         later; `now` is the time that collection goes by.
         """
         if not doomed:
-            return Deletion(0, 0, 0)
+            return Deletion()
         if self._steady() - since > LEASE - _TAKES:
             _log.warning("objects are left to another owner: the lease is nearly over")
-            return Deletion(0, 0, len(doomed))
+            return Deletion(failed=len(doomed))
         failures = await self._try([blob.digest for blob in doomed])
         retries = {
             blob.digest: (failures[blob.digest], now + _pause(blob.attempts))
             for blob in doomed
             if blob.digest in failures
         }
-        gone = [blob for blob in doomed if blob.digest not in failures]
+        gone = tuple(blob for blob in doomed if blob.digest not in failures)
         deleted = [blob.digest for blob in gone]
+        freed = sum(blob.size for blob in gone)
         moment = self._stores.now()
 
         async def work(transaction: Transaction) -> None:
             await bury(transaction, deleted, owner=self._owner, now=moment)
             await retry_later(transaction, retries, owner=self._owner)
+            if gone:
+                await add_reclaimed(transaction, blobs=len(gone), size=freed)
 
         await self._stores.index.write_lazily(work)
-        return Deletion(len(gone), sum(blob.size for blob in gone), len(retries))
+        return Deletion(gone, len(retries))
 
     async def _try(self, digests: list[Digest]) -> Mapping[Digest, str]:
         """Return what could not be deleted, and why."""

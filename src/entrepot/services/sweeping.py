@@ -5,7 +5,7 @@ repositories that have nothing in them.
 How far each sweep is stands in the index, so whoever collects next goes on there.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
 import msgspec
@@ -94,6 +94,14 @@ class Sweeps:
         """Read again how far the sweeps are: another may have gone on with them."""
         self._positions = None
 
+    def begin_anew(self) -> None:
+        """Let all sweeps begin now."""
+        self._positions = {}
+
+    def is_over(self, name: str) -> bool:
+        """Whether a sweep is at its end."""
+        return (self._positions or {}).get(name, Position()).over
+
     async def go_on(self, name: str, *, now: int, lease: Lease) -> Swept:
         """Do a part of a sweep, if there is something left to do or it begins again."""
         if self._positions is None:
@@ -177,7 +185,7 @@ class Sweeps:
         since = await self._find_owned_since() if at.number < len(_PREFIXES) else None
         if since is None or since > before:
             return Position(at.began_at), Swept()
-        unknown = await self._unknown(_PREFIXES[at.number], before=before)
+        unknown = await _unknown(self._stores, _PREFIXES[at.number], before=before)
 
         async def work(transaction: Transaction, notes: Notes) -> list[Doomed]:
             if await is_importing(transaction):
@@ -192,33 +200,6 @@ class Sweeps:
         number = at.number + (len(unknown) < _PAGE)  # else there may be more of them
         following = Position(at.began_at, number, over=False)
         return following, Swept(looked=True, doomed=tuple(doomed))
-
-    async def _unknown(self, prefix: str, *, before: int) -> dict[Digest, int]:
-        """Return some objects that have been where they are since a time and that the index does
-        not know, with their sizes. The files in which `registry:2` kept manifests stay as long as
-        the manifests: whoever goes back to it needs them.
-        """
-        algorithm, _, digits = prefix.partition(":")
-        length = ALGORITHMS[algorithm] - len(digits)
-        first = Digest(f"{prefix}{'0' * length}").packed
-        last = Digest(f"{prefix}{'f' * length}").packed
-        known = await list_known(self._stores.index, first=first, last=last)
-        manifests: set[Digest] | None = None
-        unknown: dict[Digest, int] = {}
-        async for page in self._stores.blobs.stored(prefix):
-            found = {
-                blob.digest: blob.size
-                for blob in page
-                if blob.placed_at < before and blob.digest not in known
-            }
-            if found and manifests is None:
-                manifests = await list_manifests_anywhere(
-                    self._stores.index, first=first, last=last
-                )
-            unknown |= {d: size for d, size in found.items() if d not in (manifests or ())}
-            if len(unknown) >= _PAGE:
-                break
-        return unknown
 
     async def _repositories(self, at: Position, now: int, _: Lease) -> tuple[Position, Swept]:
         """Remove repositories that have nothing in them."""
@@ -243,3 +224,37 @@ class Sweeps:
         if len(page) < _PAGE:
             return Position(at.began_at), swept
         return Position(at.began_at, page[-1].id, over=False), swept
+
+
+async def list_unknown_objects(stores: Stores, *, before: int) -> AsyncIterator[dict[Digest, int]]:
+    """Yield the objects that a sweep would find, with their sizes: some of each part of the store
+    in which there are many.
+    """
+    for prefix in _PREFIXES:
+        yield await _unknown(stores, prefix, before=before)
+
+
+async def _unknown(stores: Stores, prefix: str, *, before: int) -> dict[Digest, int]:
+    """Return some objects that have been where they are since a time and that the index does not
+    know, with their sizes. The files in which `registry:2` kept manifests stay as long as the
+    manifests: whoever goes back to it needs them.
+    """
+    algorithm, _, digits = prefix.partition(":")
+    length = ALGORITHMS[algorithm] - len(digits)
+    first = Digest(f"{prefix}{'0' * length}").packed
+    last = Digest(f"{prefix}{'f' * length}").packed
+    known = await list_known(stores.index, first=first, last=last)
+    manifests: set[Digest] | None = None
+    unknown: dict[Digest, int] = {}
+    async for page in stores.blobs.stored(prefix):
+        found = {
+            blob.digest: blob.size
+            for blob in page
+            if blob.placed_at < before and blob.digest not in known
+        }
+        if found and manifests is None:
+            manifests = await list_manifests_anywhere(stores.index, first=first, last=last)
+        unknown |= {d: size for d, size in found.items() if d not in (manifests or ())}
+        if len(unknown) >= _PAGE:
+            break
+    return unknown

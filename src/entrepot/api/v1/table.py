@@ -6,6 +6,7 @@ from entrepot.api.route import Route
 from entrepot.api.v1 import (
     access,
     audit,
+    collection,
     explaining,
     namespaces,
     quotas,
@@ -166,6 +167,11 @@ _OPERATIONS: Final = (
         Action.RETENTION,
         explaining.explain,
         on_repository,
+    ),
+    _route("GET", "/collection", Action.OBSERVE, collection.show_collection),
+    _route("GET", "/collection/runs", Action.OBSERVE, collection.list_collections),
+    _route(
+        "POST", "/collection/runs", Action.ADMINISTER, collection.request_collection, status=201
     ),
     _route("GET", "/schedules", Action.OBSERVE, work.list_schedules),
     _route("GET", "/schedules/{schedule}", Action.OBSERVE, work.show_schedule),
