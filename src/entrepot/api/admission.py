@@ -84,7 +84,8 @@ async def _by_session(
 async def authorize(
     context: Context, request: Request, route: Route, fields: tuple[str, ...]
 ) -> None:
-    """Return if whoever sends the request may do what the route is for.
+    """Return if whoever sends the request may do what the route is for. For a pull that may be
+    decided by what was known some time ago: `request.as_of` then says as of which revision.
 
     Raises:
         UnauthorizedError: nobody is known, or the token is not for this: other credentials help.
@@ -102,13 +103,14 @@ async def authorize(
         return
     if identity.scopes is None and not access.enabled:
         return
-    if route.action is Action.PULL and len(fields) > 1:
+    if route.tells_revision:
         # Nearly every pull is like another: what was decided for that one is at hand.
         tag = fields[1] if route.label == "manifest" and ":" not in fields[1] else None
         known = access.recall(identity, (Action.PULL, fields[0], True, tag))
         if known is not None and known.allowed:
-            request.decision = known
+            request.decision, request.as_of = known, access.revision
             return
+        await access.look()
     repository = RepositoryName.parse(fields[0]) if route.on_repository else None
     for tag in _tags(request, route, fields):
         decision = await access.decide(identity, route.action, repository=repository, tag=tag)

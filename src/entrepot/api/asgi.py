@@ -25,6 +25,7 @@ from entrepot.core.errors import (
     NotFoundError,
     ProtocolError,
     QuotaExceededError,
+    RightsChangedError,
     SizeInvalidError,
     UnauthorizedError,
     UnavailableError,
@@ -141,19 +142,18 @@ class Application:
         """Answer a request; every error becomes an answer here, and nowhere else."""
         tell = partial(route.told, self._context, request)
         try:
-            if route.action is Action.LOGIN:
+            if route.action is not Action.PROBE:
                 self._admit(request)
-            elif route.action is not Action.PROBE:
-                self._admit(request)
-                origin = self._context.origins.of(request)
-                request.address = origin.address
-                await identify(self._context, request, route, origin)
-                await authorize(self._context, request, route, fields)
-                if route.action in self._refused:
-                    raise UnsupportedError({"reason": self._refused[route.action]})
+                await self._let_in(request, route, fields)
             elif self.draining and route.label == "readyz":
                 raise UnavailableError({"reason": "shutting down"})
-            return await route.handler(self._context, request, *fields)
+            try:
+                return await route.handler(self._context, request, *fields)
+            except RightsChangedError:
+                await self._context.access.look()
+                await self._let_in(request, route, fields)
+                request.as_of = None  # it was decided after the request had come
+                return await route.handler(self._context, request, *fields)
         except UnauthorizedError as error:
             return self._challenge(error, request, route, fields)
         except ProtocolError as error:
@@ -173,6 +173,21 @@ class Application:
         except Exception:  # noqa: BLE001 - the last line of defence: no traceback in an answer
             _log.exception("request failed unexpectedly", request_id=request.id, path=request.path)
             return tell(UnknownError({"request": request.id}))
+
+    async def _let_in(self, request: Request, route: Route, fields: tuple[str, ...]) -> None:
+        """Refuse a request unless whoever sends it may do what the route is for, as of now; a pull
+        may be let in by what is known, and the index says with the content if that is old.
+        """
+        if not route.tells_revision:
+            await self._context.access.look()
+        if route.action is Action.LOGIN:
+            return
+        origin = self._context.origins.of(request)
+        request.address = origin.address
+        await identify(self._context, request, route, origin)
+        await authorize(self._context, request, route, fields)
+        if route.action in self._refused:
+            raise UnsupportedError({"reason": self._refused[route.action]})
 
     def _admit(self, request: Request) -> None:
         """Refuse a request that is too much: for this moment, or by the size of its headers."""

@@ -35,7 +35,8 @@ async def head_blob(context: Context, request: Request, name: str, digest: str) 
     """Say whether the repository has a blob, and its size."""
     wanted = Digest.parse(digest)
     try:
-        size = await pull.blob_size(context.stores, RepositoryName.parse(name), wanted)
+        repository = RepositoryName.parse(name)
+        size = await pull.blob_size(context.stores, repository, wanted, as_of=request.as_of)
     except BlobDamagedError as error:
         # Clients ask this before they push: so they send the blob again, which repairs it.
         raise BlobUnknownError(error.detail) from error
@@ -52,7 +53,7 @@ async def get_blob(context: Context, request: Request, name: str, digest: str) -
     headers = _headers(wanted)
     path = context.stores.blobs.path(wanted) if context.accelerate else None
     if path is not None:
-        await pull.blob_size(context.stores, repository, wanted)
+        await pull.blob_size(context.stores, repository, wanted, as_of=request.as_of)
         if unchanged(request, wanted):
             return not_modified(headers)
         headers.remove(_RANGES)  # nginx says so itself
@@ -61,7 +62,7 @@ async def get_blob(context: Context, request: Request, name: str, digest: str) -
     elsewhere = await context.stores.blobs.address(wanted)
     if elsewhere is not None:
         return await _redirect(context, request, repository, wanted, elsewhere)
-    reader = await pull.open_blob(context.stores, repository, wanted)
+    reader = await pull.open_blob(context.stores, repository, wanted, as_of=request.as_of)
     try:
         if unchanged(request, wanted):
             reader.close()
@@ -78,7 +79,7 @@ async def _redirect(
     context: Context, request: Request, name: RepositoryName, digest: Digest, address: str
 ) -> Response:
     """Send the client to the store, which is not asked whether it has the blob."""
-    await pull.blob_size(context.stores, name, digest)
+    await pull.blob_size(context.stores, name, digest, as_of=request.as_of)
     if unchanged(request, digest):
         return not_modified(_headers(digest))
     headers = [(b"location", address.encode()), (b"docker-content-digest", digest.encode())]

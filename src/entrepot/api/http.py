@@ -47,6 +47,7 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/+=-]{1,64}")
 class Request:
     """One HTTP request. `path` is decoded; `identity` is the caller, `actor` the caller's name and
     `address` the client's once they are known, `decision` why it was let in if that was asked,
+    `as_of` the revision of rights which that was decided by if it may be an old one,
     `sent` what an operation of `/api/v1` was given, `received` the bytes of the body that were
     read.
     """
@@ -59,6 +60,7 @@ class Request:
         "_receive",
         "actor",
         "address",
+        "as_of",
         "decision",
         "headers",
         "identity",
@@ -79,6 +81,7 @@ class Request:
         self.identity: Identity
         self.address = ""
         self.decision: Decision | None = None
+        self.as_of: int | None = None
         self.sent: Any = None
         self._idle = idle
         self._receive = receive

@@ -27,7 +27,9 @@ async def get_manifest(context: Context, request: Request, name: str, reference:
         raise ManifestUnknownError({"name": name, "reference": reference[:256]}) from None
     accept = request.header(b"accept")
     pulls = int(request.method == "GET")
-    found = await pull.resolve(context.stores, repository, wanted, accept=accept, pulls=pulls)
+    found = await pull.resolve(
+        context.stores, repository, wanted, accept=accept, pulls=pulls, as_of=request.as_of
+    )
     digest = found.digest.encode()
     headers = [
         (b"content-type", found.media_type.encode()),

@@ -45,6 +45,11 @@ class Route(NamedTuple):
     """How errors are told."""
 
     @property
+    def tells_revision(self) -> bool:
+        """Whether its handler makes sure of `request.as_of`, as those of content do."""
+        return self.action is Action.PULL and self.label in ("manifest", "blob")
+
+    @property
     def on_repository(self) -> bool:
         """Whether its first field is a repository, on which the action is done."""
         return self.path.startswith(REPOSITORY)

@@ -98,7 +98,7 @@ class _Runtime:
             prefix=config.http.path_prefix,
             relative=config.http.relativeurls,
         )
-        access = Rights(stores.index, now=stores.now, rules=access_rules(config))
+        access = _rights(config, stores, self._authentication)
         limit = limiter(config, self._shared)
         endpoint, authenticator = open_tokens(
             config,
@@ -242,6 +242,17 @@ def _limits(config: Config) -> Limits:
         requests=limits.concurrency,
         catalog_page=config.catalog.maxentries,
         tags_page=config.tags.maxtags,
+    )
+
+
+def _rights(config: Config, stores: Stores, authentication: Authentication) -> Rights:
+    """Rights, and with them what is known of accounts."""
+    directory = authentication.directory
+    return Rights(
+        stores.index,
+        now=stores.now,
+        rules=access_rules(config),
+        changed_elsewhere=directory.look if directory else None,
     )
 
 

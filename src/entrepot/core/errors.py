@@ -57,6 +57,7 @@
     ├── SpanInvalidError           (entrepot.core.spans) a text is no length of time
     ├── LoginUnfinishedError       (entrepot.identity.errors) a login at a provider is not done
     ├── NoSpaceError               there is no room left, for blobs or for the index
+    ├── RightsChangedError         what let a request in may not be right any more
     ├── UnreachableError           a server that this one needs doesn't answer just now
     ├── DatabaseError              (entrepot.db) the index can't be used
     ├── StorageError               (entrepot.storage) the blob store failed
@@ -81,6 +82,10 @@ class ClientDisconnectedError(EntrepotError):
 
 class NoSpaceError(EntrepotError):
     """There is no room left where something had to be written."""
+
+
+class RightsChangedError(EntrepotError):
+    """Who may do what has changed since somebody was let in."""
 
 
 class UnreachableError(EntrepotError):

@@ -21,7 +21,8 @@ _FIND_SIZE = """
         AND blobs.quarantined_at IS NULL
 """
 _FIND = """
-    SELECT blobs.size, link_reviews.review_after, blobs.quarantined_at IS NOT NULL
+    SELECT blobs.size, link_reviews.review_after, blobs.quarantined_at IS NOT NULL,
+        (SELECT value FROM settings WHERE key = 'access.revision')
     FROM repositories
     JOIN repository_blobs ON repository_blobs.repository_id = repositories.id
     JOIN blobs ON blobs.digest = repository_blobs.digest
@@ -97,12 +98,14 @@ class LinkedBlob(NamedTuple):
 
 class FoundBlob(NamedTuple):
     """A blob that is asked for: its bytes, when it is looked at whether its repository still needs
-    it, if a look is due, and whether its bytes are known to be damaged.
+    it, if a look is due, whether its bytes are known to be damaged, and the revision
+    (`find_revision`) of who may do what, as of when it was read.
     """
 
     size: int
     review_after: int | None
     damaged: bool
+    revision: int
 
 
 async def find_blob_size(reader: Reader, name: RepositoryName, digest: Digest) -> int | None:
@@ -114,7 +117,7 @@ async def find_blob_size(reader: Reader, name: RepositoryName, digest: Digest) -
 async def find_blob(reader: Reader, name: RepositoryName, digest: Digest) -> FoundBlob | None:
     """Return a blob if the repository links it, else None."""
     row = await reader.fetch_one(_FIND, {"name": name, "digest": digest.packed})
-    return FoundBlob(row[0], row[1], bool(row[2])) if row else None
+    return FoundBlob(row[0], row[1], bool(row[2]), int(row[3] or 0)) if row else None
 
 
 async def find_linked_blob(reader: Reader, repository: int, digest: Digest) -> LinkedBlob | None:

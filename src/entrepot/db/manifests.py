@@ -11,13 +11,16 @@ from entrepot.db.engine import Reader, Transaction, required
 from entrepot.db.reviews import review_dependents
 
 _FIND_BY_TAG = """
-    SELECT manifests.digest, manifests.media_type, manifests.payload FROM repositories
+    SELECT manifests.digest, manifests.media_type, manifests.payload,
+        (SELECT value FROM settings WHERE key = 'access.revision')
+    FROM repositories
     JOIN tags ON tags.repository_id = repositories.id AND tags.name = :reference
     JOIN manifests ON manifests.id = tags.manifest_id
     WHERE repositories.name = :name
 """
 _FIND_BY_DIGEST = """
-    SELECT manifests.digest, manifests.media_type, manifests.payload, manifest_reviews.review_after
+    SELECT manifests.digest, manifests.media_type, manifests.payload,
+        (SELECT value FROM settings WHERE key = 'access.revision'), manifest_reviews.review_after
     FROM repositories
     JOIN manifests ON manifests.repository_id = repositories.id AND manifests.digest = :reference
     LEFT JOIN manifest_reviews ON manifest_reviews.manifest_id = manifests.id
@@ -52,13 +55,15 @@ _LIST_REFERRERS = """
 
 
 class StoredManifest(NamedTuple):
-    """A manifest as it was pushed, and when it is looked at whether anything still needs it, if it
-    was asked for by digest and a look is due.
+    """A manifest as it was pushed; the revision (`find_revision`) of who may do what, as of when it
+    was read; and when it is looked at whether anything still needs it, if it was asked for by
+    digest and a look is due.
     """
 
     digest: Digest
     media_type: str
     payload: bytes
+    revision: int
     review_after: int | None = None
 
 
@@ -90,7 +95,9 @@ async def find_manifest(
         row = await reader.fetch_one(_FIND_BY_TAG, {"name": name, "reference": reference})
     else:
         row = await reader.fetch_one(_FIND_BY_DIGEST, {"name": name, "reference": reference.packed})
-    return StoredManifest(Digest.unpack(row[0]), *row[1:]) if row else None
+    if row is None:
+        return None
+    return StoredManifest(Digest.unpack(row[0]), row[1], row[2], int(row[3] or 0), *row[4:])
 
 
 async def find_manifest_id(reader: Reader, repository: int, digest: Digest) -> int | None:

@@ -6,7 +6,7 @@ everywhere; and if nobody can say what the revision is, nobody is let in.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -136,14 +136,22 @@ class Visible:
 
 
 class Access:
-    """Decides for one process. Times are microseconds since 1970."""
+    """Decides for one process. Times are microseconds since 1970. `changed_elsewhere` is called
+    when accounts or rights are found to have changed.
+    """
 
     def __init__(
-        self, index: Reader, *, now: Callable[[], int], rules: AccessRules | None = None
+        self,
+        index: Reader,
+        *,
+        now: Callable[[], int],
+        rules: AccessRules | None = None,
+        changed_elsewhere: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.rules = rules or AccessRules()
         self._index = index
         self._now = now
+        self._changed_elsewhere = changed_elsewhere
         self.revision = -1
         """The permission revision as it was when last looked at; -1 before the first look."""
         self._fresh_until = 0
@@ -161,6 +169,24 @@ class Access:
         """Note that this process has changed accounts or rights: the next decision knows."""
         self._fresh_until = 0
         self._changes += 1
+
+    async def look(self) -> None:
+        """Make sure that `revision` is as of now, whoever changed it wherever.
+
+        Raises:
+            DatabaseError: the index doesn't say.
+        """
+        if not self.rules.enabled:
+            return
+        now, changes = self._now(), self._changes
+        revision = await find_revision(self._index)
+        if revision != self.revision:
+            self.revision = revision
+            self._forget()
+            if self._changed_elsewhere is not None:
+                await self._changed_elsewhere()
+        if changes == self._changes:
+            self._fresh_until = now + LOOK_EVERY
 
     async def refresh(self) -> None:
         """Make sure that `revision` is at most two seconds old.
@@ -304,13 +330,7 @@ class Access:
 
     async def _look(self) -> None:
         try:
-            now, changes = self._now(), self._changes
-            revision = await find_revision(self._index)
-            if revision != self.revision:
-                self.revision = revision
-                self._forget()
-            if changes == self._changes:
-                self._fresh_until = now + LOOK_EVERY
+            await self.look()
         finally:
             self._looking = None
 

@@ -9,7 +9,12 @@ from typing import TypeVar
 import structlog
 
 from entrepot.core.digest import Digest
-from entrepot.core.errors import BlobDamagedError, BlobUnknownError, ManifestUnknownError
+from entrepot.core.errors import (
+    BlobDamagedError,
+    BlobUnknownError,
+    ManifestUnknownError,
+    RightsChangedError,
+)
 from entrepot.core.manifest import DOCKER_LIST, accepts, docker_child
 from entrepot.core.names import Reference, RepositoryName, Tag
 from entrepot.db import DatabaseError, Transaction
@@ -32,14 +37,17 @@ async def resolve(
     *,
     accept: str | None,
     pulls: int,
+    as_of: int | None = None,
 ) -> StoredManifest:
     """Return the manifest that a tag or digest names, and count it as pulled: `pulls` times.
+    `as_of` is the revision of rights by which whoever asks was let in, if it may be an old one.
 
     A manifest list pulled by tag becomes its linux/amd64 image for a client that accepts no lists,
     as in `registry:2`.
 
     Raises:
         ManifestUnknownError: the repository has none.
+        RightsChangedError: there is another revision by now.
     """
     found = await find_manifest(stores.index, name, reference)
     if found is None and await take_over(stores, name, reference):
@@ -48,6 +56,8 @@ async def resolve(
         found = await _keep_manifest(stores, name, found)
     if found is None:
         raise ManifestUnknownError({"name": name, "reference": reference})
+    if as_of is not None and as_of != found.revision:
+        raise RightsChangedError("rights have changed")
     stores.pulls.note(name, found.digest, reference, pulls=pulls)
     if found.media_type == DOCKER_LIST and isinstance(reference, Tag):
         return await _for_docker(stores, name, found, accept)
@@ -64,12 +74,15 @@ async def _for_docker(
     return image or found
 
 
-async def blob_size(stores: Stores, name: RepositoryName, digest: Digest) -> int:
-    """Return the bytes of a blob that the repository links.
+async def blob_size(
+    stores: Stores, name: RepositoryName, digest: Digest, *, as_of: int | None = None
+) -> int:
+    """Return the bytes of a blob that the repository links; `as_of` is as for `resolve`.
 
     Raises:
         BlobUnknownError: the repository does not link it.
         BlobDamagedError: it does, but the bytes are known not to be those of the digest.
+        RightsChangedError: there is another revision of rights by now.
     """
     found = await find_blob(stores.index, name, digest)
     if found is None and await take_over_blob(stores, name, digest):
@@ -78,19 +91,23 @@ async def blob_size(stores: Stores, name: RepositoryName, digest: Digest) -> int
         found = await _keep_blob(stores, name, digest, found)
     if found is None:
         raise BlobUnknownError({"digest": digest})
+    if as_of is not None and as_of != found.revision:
+        raise RightsChangedError("rights have changed")
     if found.damaged:
         raise BlobDamagedError({"digest": digest, "reason": "push it again to repair it"})
     return found.size
 
 
-async def open_blob(stores: Stores, name: RepositoryName, digest: Digest) -> BlobReader:
-    """Open a blob that the repository links; the caller closes it.
+async def open_blob(
+    stores: Stores, name: RepositoryName, digest: Digest, *, as_of: int | None = None
+) -> BlobReader:
+    """Open a blob that the repository links; the caller closes it. `as_of` is as for `resolve`.
 
     Raises:
-        BlobUnknownError, BlobDamagedError: as `blob_size`.
+        BlobUnknownError, BlobDamagedError, RightsChangedError: as `blob_size`.
         StorageError: it does, but the store has lost the bytes, or not all are there.
     """
-    size = await blob_size(stores, name, digest)
+    size = await blob_size(stores, name, digest, as_of=as_of)
     reader = await stores.blobs.open(digest)
     if reader is None:
         raise StorageError(f"the bytes of blob {digest} are missing")
