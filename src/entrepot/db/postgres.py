@@ -12,7 +12,7 @@ What a caller sees (docs/adr/0007-postgresql.md):
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -21,8 +21,8 @@ import asyncpg
 from entrepot.db.address import IndexAddress
 from entrepot.db.engine import Row, T, Values, Work
 from entrepot.db.errors import DatabaseError, DatabaseUnavailableError
-from entrepot.db.sessions import LOST, Session, Sessions, converted, told
-from entrepot.db.sharing import SharedQuestions
+from entrepot.db.sessions import LOST, Session, Sessions, converted, positional, told
+from entrepot.db.sharing import Key, SharedQuestions
 
 _BEGIN: Final = "BEGIN ISOLATION LEVEL SERIALIZABLE"
 _BEGIN_LAZILY: Final = f"{_BEGIN}; SET LOCAL synchronous_commit = off"
@@ -78,26 +78,26 @@ class PostgresDatabase:
         committed: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
         self._sessions = Sessions(address)
-        self._questions = SharedQuestions()
+        self._questions = SharedQuestions(self._fetch_each)
         self._begin = _BEGIN if durable else _BEGIN_LAZILY
         self._committed = committed
 
     async def fetch_one(self, sql: str, values: Values) -> Row | None:
         """Return the first row, or None."""
-        question = (sql, *values.values())
-        return await self._questions.ask(question, lambda: self._fetch_one(sql, values))
+        names = positional(sql)[1]
+        return await self._questions.ask(sql, tuple([values[name] for name in names]))
 
-    async def _fetch_one(self, sql: str, values: Values) -> Row | None:
+    async def _fetch_each(self, sql: str, keys: Sequence[Key]) -> list[Row | None]:
         session = await self._sessions.take()
         try:
-            row = await session.fetch_one(sql, values)
+            rows = await session.fetch_each(sql, keys)
         except BaseException as error:  # noqa: BLE001 - raised again unless it may be mended
             self._failed_to_read(session, error)
         else:
             self._sessions.put(session)
-            return row
+            return rows
         async with self._another_session() as session:
-            return await session.fetch_one(sql, values)
+            return await session.fetch_each(sql, keys)
 
     async def fetch_all(self, sql: str, values: Values) -> list[Row]:
         """Return every row."""

@@ -10,7 +10,7 @@ import os
 import re
 import ssl
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -73,10 +73,25 @@ def positional(sql: str) -> tuple[str, tuple[str, ...]]:
     return _PARAMETER.sub(number, sql), tuple(names)
 
 
+def for_each(sql: str, types: Sequence[str]) -> str:
+    """Return a statement that runs another one with each of several values, which it takes as one
+    array for every name: the place of the values, from 1, and the first row for them, if any.
+    """
+    names = positional(sql)[1]
+    values = {name: f"value{number}" for number, name in enumerate(names, 1)}
+    each = _PARAMETER.sub(lambda match: f"asked.{values[match[1]]}" if match[1] else match[0], sql)
+    arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(types, 1))
+    return (
+        f"SELECT asked.place, found.* FROM unnest({arrays}) WITH ORDINALITY "  # noqa: S608
+        f"AS asked({', '.join(values.values())}, place) "
+        f"CROSS JOIN LATERAL (SELECT * FROM ({each}\n) AS rows LIMIT 1) AS found"
+    )
+
+
 class Session:
     """A connection and the statements that were prepared on it."""
 
-    __slots__ = ("_prepared", "_timeout", "connection", "idle_since", "shard")
+    __slots__ = ("_prepared", "_timeout", "_together", "connection", "idle_since", "shard")
 
     def __init__(self, connection: Any, *, timeout: float | None) -> None:
         self.connection = connection
@@ -84,12 +99,26 @@ class Session:
         self.shard = randbits(31)
         self._timeout = timeout
         self._prepared: dict[str, tuple[Any, tuple[str, ...]]] = {}
+        self._together: dict[str, Any] = {}
+        """Statements that are run with each of several values."""
 
     async def fetch_one(self, sql: str, values: Values) -> Row | None:
         """Return the first row, or None."""
         statement, names = self._prepared.get(sql) or await self._prepare(sql)
         row = await statement.fetchrow(*[values[n] for n in names], timeout=self._timeout)
         return tuple(row) if row is not None else None
+
+    async def fetch_each(self, sql: str, keys: Sequence[Row]) -> list[Row | None]:
+        """Return the first row, or None, for each of several values, in the order of the names."""
+        statement, _ = self._prepared.get(sql) or await self._prepare(sql)
+        if len(keys) == 1:
+            row = await statement.fetchrow(*keys[0], timeout=self._timeout)
+            return [tuple(row) if row is not None else None]
+        together = self._together.get(sql) or await self._prepare_together(sql, statement)
+        found: list[Row | None] = [None] * len(keys)
+        for row in await together.fetch(*zip(*keys, strict=True), timeout=self._timeout):
+            found[row[0] - 1] = tuple(row)[1:]
+        return found
 
     async def fetch_all(self, sql: str, values: Values) -> list[Row]:
         """Return every row."""
@@ -122,6 +151,13 @@ class Session:
         statement = await self.connection.prepare(text, name=name, timeout=self._timeout)
         self._prepared[sql] = statement, names
         return statement, names
+
+    async def _prepare_together(self, sql: str, single: Any) -> Any:
+        text = for_each(sql, [kind.name for kind in single.get_parameters()])
+        name = f"entrepot_together_{len(self._together)}"
+        statement = await self.connection.prepare(text, name=name, timeout=self._timeout)
+        self._together[sql] = statement
+        return statement
 
 
 async def connect(address: IndexAddress, settings: Mapping[str, str]) -> Any:

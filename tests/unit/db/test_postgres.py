@@ -117,15 +117,66 @@ async def test_a_question_asked_by_many_is_asked_once(
     assert proxy[0].round_trips == 2
 
 
+async def test_questions_that_differ_in_their_values_go_together(
+    index: PostgresDatabase, proxy: tuple[Proxy, int]
+) -> None:
+    """Two at once, and the others in one or two more; everybody gets the answer to their own."""
+    keys = [f"key {number}" for number in range(20)]
+    for number, key in enumerate(keys):
+        for _ in range(number % 3):
+            await index.write(count(key))
+    answers = [str(number % 3) if number % 3 else None for number in range(20)]
+
+    async def ask() -> list[str | None]:
+        return await asyncio.gather(*(value(index, key) for key in keys))
+
+    proxy[0].round_trips = 0
+    for _ in range(5):
+        assert await ask() == answers
+    assert proxy[0].round_trips <= 5 * 4 + 4  # the last ones prepare, on two connections
+    many = [keys[number % 20] for number in range(500)]
+    found = await asyncio.gather(*(value(index, key) for key in many))
+    assert found == [answers[number % 20] for number in range(500)]
+
+
+async def test_a_question_that_fails_fails_alone(index: PostgresDatabase) -> None:
+    """Those that went with it get their answers."""
+    await index.write(count("key"))
+    asked = ["other", "another", "key", "a NUL: \0", "key", "none"]
+    answers = await asyncio.gather(*(value(index, key) for key in asked), return_exceptions=True)
+    assert isinstance(answers[3], DatabaseError)
+    assert [*answers[:3], *answers[4:]] == [None, None, "1", "1", None]
+
+
+async def test_values_of_every_kind_go_together(index: PostgresDatabase) -> None:
+    """Texts, bytes, numbers, truths and nothing, in names that are used twice and in strings."""
+    sql = """
+        SELECT CAST(:text AS text), CAST(:bytes AS bytea), CAST(:number AS bigint),
+            CAST(:truth AS boolean), CAST(:number AS bigint) + 1, ':text' -- :other
+        WHERE CAST(:number AS bigint) IS NULL OR CAST(:number AS bigint) <> 3
+    """
+    asked = [
+        {"number": number, "text": f"t{number}", "bytes": bytes([number]), "truth": number > 5}
+        for number in range(12)
+    ]
+    asked.append({"number": None, "text": None, "bytes": None, "truth": None})
+    for _ in range(2):
+        rows = await asyncio.gather(*(index.fetch_one(sql, one) for one in asked))
+        for number, row in enumerate(rows[:12]):
+            wanted = (f"t{number}", bytes([number]), number, number > 5, number + 1, ":text")
+            assert row == (None if number == 3 else wanted)
+        assert rows[12] == (None, None, None, None, None, ":text")
+
+
 async def test_an_answer_is_never_older_than_its_question(index: PostgresDatabase) -> None:
     """Readers that share answers see what was committed before they asked."""
     stop = False
 
-    async def read() -> None:
+    async def read(key: str) -> None:
         while not stop:
-            await value(index, "key")
+            await value(index, key)
 
-    readers = [asyncio.ensure_future(read()) for _ in range(4)]
+    readers = [asyncio.ensure_future(read(key)) for key in ("key", "key", "a", "b", "c", "d")]
     for number in range(1, 50):
         await index.write(count("key"))
         assert await value(index, "key") == str(number)
@@ -135,12 +186,13 @@ async def test_an_answer_is_never_older_than_its_question(index: PostgresDatabas
 
 async def test_whoever_asks_for_others_may_be_cancelled(index: PostgresDatabase) -> None:
     for _ in range(20):
-        tasks = [asyncio.ensure_future(value(index, "key")) for _ in range(6)]
+        keys = ["key", "key", "key", "a", "b", "c", "key", "d"]
+        tasks = [asyncio.ensure_future(value(index, key)) for key in keys]
         await asyncio.sleep(0.0005)
-        tasks[0].cancel()
-        tasks[1].cancel()
+        for number in (0, 1, 3):
+            tasks[number].cancel()
         answers = await asyncio.gather(*tasks, return_exceptions=True)
-        assert answers[2:] == [None] * 4
+        assert [answers[2], *answers[4:]] == [None] * 5
 
 
 async def test_more_writers_than_connections(through: IndexAddress) -> None:

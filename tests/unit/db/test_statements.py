@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from contextlib import closing
 from importlib import import_module
 from pkgutil import iter_modules
+from typing import Any
 
 import asyncpg
 import pytest
 
 import entrepot.db
 from entrepot.db.address import IndexAddress
-from entrepot.db.sessions import positional
+from entrepot.db.sessions import for_each, positional
 from tests.sqlite import make_index
 
 ENGINES = {"schema", "sqlite", "turns", "sessions", "postgres", "migrate_postgres", "sharing"}
@@ -39,6 +40,15 @@ def statements() -> Iterator[tuple[str, str]]:
 ALL = dict(statements())
 
 
+def is_asked_together(sql: str) -> bool:
+    """Whether it may be run with several values at once."""
+    return sql.split(maxsplit=1)[0] in {"SELECT", "WITH"} and bool(positional(sql)[1])
+
+
+def types_of(statement: Any) -> list[str]:
+    return [kind.name for kind in statement.get_parameters()]
+
+
 def test_statements_are_found() -> None:
     assert {"manifests._FIND_BY_TAG", "tags._SET", "settings._ADD"} <= set(ALL)
 
@@ -50,7 +60,9 @@ async def test_postgresql_understands_every_statement(postgres_url: str) -> None
     refused = {}
     for name, sql in ALL.items():
         try:
-            await connection.prepare(positional(sql)[0])
+            single = await connection.prepare(positional(sql)[0])
+            if is_asked_together(sql):
+                await connection.prepare(for_each(sql, types_of(single)))
         except asyncpg.PostgresError as error:
             refused[name] = str(error)
     await connection.close()
@@ -63,16 +75,22 @@ async def test_an_index_answers_every_statement(postgres_url: str) -> None:
     table only if it has no index for the question."""
     connection = await asyncpg.connect(postgres_url, server_settings={"enable_seqscan": "off"})
     scanned = {}
+    await connection.execute("SET plan_cache_mode = force_generic_plan")
     for name, sql in ALL.items():
         text, names = positional(sql)
+        texts = [text]
+        if is_asked_together(sql):
+            texts.append(for_each(sql, types_of(await connection.prepare(text))))
         values = f"({', '.join('NULL' for _ in names)})" if names else ""
-        await connection.execute("SET plan_cache_mode = force_generic_plan")
-        await connection.execute(f"PREPARE tried AS {text}")
-        plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN EXECUTE tried{values}"))
-        await connection.execute("DEALLOCATE tried")
-        tables = set(re.findall(r"Seq Scan on (\w+)", plan)) & LARGE
-        if tables:
-            scanned[name] = tables
+        for each in texts:
+            await connection.execute(f"PREPARE tried AS {each}")
+            plan = await connection.fetch(f"EXPLAIN EXECUTE tried{values}")
+            await connection.execute("DEALLOCATE tried")
+            tables = (
+                set(re.findall(r"Seq Scan on (\w+)", "\n".join(row[0] for row in plan))) & LARGE
+            )
+            if tables:
+                scanned[f"{name}: {each}"] = tables
     await connection.close()
     assert scanned == {}
 
