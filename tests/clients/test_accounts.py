@@ -1,4 +1,4 @@
-"""Local users, robots and personal access tokens with the clients that people have."""
+"""What `entrepot login` keeps for other clients, and what limits a personal access token."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from typing import Any, Final
 
 import pytest
 
-from tests.clients.daemons import dockerd
 from tests.clients.provide import path_of
 from tests.clients.sites import PASSWORD, Client, Site
-from tests.images_on_disk import manifest_of
 from tests.programs import environment, run
 from tests.servers import Registry, start_registry
 
@@ -72,88 +70,6 @@ def site(running: Registry, tmp_path_factory: pytest.TempPathFactory) -> Site:
 @pytest.fixture(params=KINDS)
 def account(request: pytest.FixtureRequest, accounts: dict[str, Account]) -> Account:
     return accounts[request.param]
-
-
-@pytest.fixture(scope="module")
-def engine(site: Site) -> Iterator[str]:
-    with dockerd({}) as address:
-        yield address
-
-
-def test_docker(site: Site, client: Client, engine: str, account: Account, tmp_path: Path) -> None:
-    """docker logs in, pushes and pulls; with a wrong password it doesn't log in."""
-    docker = Client(client.home, variables={**client.variables, "DOCKER_HOST": engine})
-    login = ["docker", "login", site.host, "--password-stdin", "--username", account.name]
-    assert "unauthorized" in _refused(docker, *login)
-    image = f"{site.host}/docker/accounts:1"
-    archive = tmp_path / "image.tar"
-    subprocess.run(["tar", "-cf", str(archive), "-C", str(client.home), "."], check=True)
-    docker.run("docker", "import", str(archive), image)
-    assert "Login Succeeded" in docker.run(*login, given=account.password)
-    docker.run("docker", "push", image)
-    docker.run("docker", "rmi", image)
-    docker.run("docker", "pull", image)
-    docker.run("docker", "rmi", image)
-
-
-def test_podman(site: Site, client: Client, account: Account, layout: Path) -> None:
-    """podman logs in, pushes and pulls."""
-    storage, place = client.home / "storage.conf", client.home / "storage"
-    storage.write_text(
-        f'[storage]\ndriver = "vfs"\ngraphroot = "{place}/graph"\nrunroot = "{place}/run"\n'
-    )
-    variables = {**client.variables, "CONTAINERS_STORAGE_CONF": str(storage)}
-    client = Client(client.home, variables=variables)
-    login = ["podman", "login", "--tls-verify=false", f"--username={account.name}"]
-    assert "invalid username/password" in _refused(client, *login, "--password-stdin", site.host)
-    printed = client.run(*login, "--password-stdin", site.host, given=account.password)
-    assert "Login Succeeded" in printed
-    image = f"{site.host}/podman/accounts:one"
-    loaded = client.run("podman", "pull", "--quiet", f"oci:{layout}:one").strip()
-    client.run("podman", "push", "--tls-verify=false", loaded, image)
-    client.run("podman", "rmi", "--force", loaded)
-    client.run("podman", "pull", "--tls-verify=false", image)
-
-
-def test_skopeo(site: Site, client: Client, account: Account, layout: Path, tmp_path: Path) -> None:
-    login = ["skopeo", "login", "--tls-verify=false", f"--username={account.name}"]
-    assert "invalid username/password" in _refused(client, *login, "--password-stdin", site.host)
-    client.run(*login, "--password-stdin", site.host, given=account.password)
-    image = f"docker://{site.host}/skopeo/accounts:one"
-    client.run("skopeo", "copy", "--dest-tls-verify=false", f"oci:{layout}:one", image)
-    client.run("skopeo", "copy", "--src-tls-verify=false", image, f"oci:{tmp_path}/back:one")
-    # The same image: its layers may be those that podman has compressed, which skopeo knows of.
-    back, there = (
-        json.loads(manifest_of(place, "one"))["config"] for place in (tmp_path / "back", layout)
-    )
-    assert back == there
-
-
-def test_helm(site: Site, client: Client, account: Account) -> None:
-    chart = client.home / "chart"
-    chart.mkdir()
-    (chart / "Chart.yaml").write_text("apiVersion: v2\nname: chart\nversion: 1.0.0\n")
-    client.run("helm", "package", str(chart), "--destination", str(client.home))
-    login = ["helm", "registry", "login", "--plain-http", f"--username={account.name}"]
-    assert "unauthorized" in _refused(client, *login, "--password-stdin", site.host).lower()
-    client.run(*login, "--password-stdin", site.host, given=account.password)
-    charts = f"oci://{site.host}/helm"
-    package = client.home / "chart-1.0.0.tgz"
-    client.run("helm", "push", str(package), charts, "--plain-http")
-    (client.home / "back").mkdir()
-    client.run("helm", "pull", f"{charts}/chart", "--plain-http", "-d", str(client.home / "back"))
-    assert (client.home / "back" / package.name).read_bytes() == package.read_bytes()
-
-
-def test_oras(site: Site, client: Client, account: Account, tmp_path: Path) -> None:
-    login = ["oras", "login", "--plain-http", f"--username={account.name}", "--password-stdin"]
-    assert "unauthorized" in _refused(client, *login, site.host).lower()
-    client.run(*login, site.host, given=account.password)
-    (client.home / "notes.txt").write_text("from the warehouse\n")
-    artifact = f"{site.host}/oras/accounts:1"
-    client.run("oras", "push", "--plain-http", artifact, "notes.txt:text/plain")
-    client.run("oras", "pull", "--plain-http", "--output", str(tmp_path / "out"), artifact)
-    assert (tmp_path / "out" / "notes.txt").read_text() == "from the warehouse\n"
 
 
 def test_entrepot_login(site: Site, client: Client, account: Account) -> None:

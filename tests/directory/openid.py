@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html import unescape
@@ -100,6 +101,21 @@ def enter(page: str, name: str, *, abort: bool = False) -> None:
         answer = fill_in(browser, browser.get(page), name, abort=abort)
         wanted = "The Sign-in request was interrupted" if abort else "Sign-in Success"
         assert wanted in answer.text, answer.text[-2000:]
+
+
+def log_in_by_device(url: str, name: str, *, environment: Mapping[str, str]) -> None:
+    """Run `entrepot login` at a registry, and be `name` in the browser that it asks for."""
+    command = [sys.executable, "-u", "-m", "entrepot", "login", url]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        shown = process.stdout.readline() + process.stdout.readline()
+        page = re.search(r"open (\S+)\n", shown)
+        assert page is not None, shown + process.stdout.read()
+        enter(page[1], name)
+        rest = process.stdout.read()
+        assert process.wait(timeout=60) == 0, rest
 
 
 def fill_in(
