@@ -63,6 +63,13 @@ _RETRY = """
     UPDATE doomed_blobs SET attempts = attempts + 1, last_error = :error, lease_expires_at = :until
     WHERE digest = :digest AND owner = :owner AND deleted_at IS NULL
 """
+_IS_DELETING = "SELECT 1 FROM doomed_blobs WHERE deleted_at IS NULL LIMIT 1"
+_HAS_ANY = "SELECT 1 FROM doomed_blobs LIMIT 1"
+_FIND_LATELY = """
+    SELECT 1 FROM doomed_blobs WHERE digest = :digest
+    AND (deleted_at IS NULL OR deleted_at >= :since)
+    AND NOT EXISTS (SELECT 1 FROM blobs WHERE blobs.digest = doomed_blobs.digest)
+"""
 _LIST_GRAVESTONES = """
     SELECT digest FROM doomed_blobs WHERE deleted_at < :before ORDER BY deleted_at LIMIT :limit
 """
@@ -175,6 +182,25 @@ async def claim_doomed(
 async def has_doomed(reader: Reader, *, now: int) -> bool:
     """Return whether there are blobs whose deletion somebody should go on with."""
     return bool(await reader.fetch_all(_LIST_FREE, {"now": now, "limit": 1}))
+
+
+async def is_deleting(reader: Reader) -> bool:
+    """Return whether the object of any blob may be deleted at any moment."""
+    return await reader.fetch_one(_IS_DELETING, {}) is not None
+
+
+async def find_lately_deleted(
+    reader: Reader, digests: Iterable[Digest], *, since: int
+) -> Digest | None:
+    """Return one of those blobs that have no row and whose object is being deleted, or was since a
+    time; None if there is none.
+    """
+    if await reader.fetch_one(_HAS_ANY, {}) is None:
+        return None
+    for digest in digests:
+        if await reader.fetch_one(_FIND_LATELY, {"digest": digest.packed, "since": since}):
+            return digest
+    return None
 
 
 async def bury(

@@ -4,8 +4,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from entrepot.core.digest import Digest
+from entrepot.core.errors import UnavailableError
 from entrepot.core.names import RepositoryName, Tag
 from entrepot.db.counting import Home, count, count_links, find_home
+from entrepot.db.doomed import find_lately_deleted
 from entrepot.db.engine import Reader, Transaction, required
 
 _BEGIN = """
@@ -353,12 +355,25 @@ async def list_deletions(reader: Reader, repository: int) -> set[Digest]:
 
 
 async def adopt_blobs(
-    transaction: Transaction, home: Home, blobs: Iterable[tuple[Digest, int]], *, now: int
+    transaction: Transaction,
+    home: Home,
+    blobs: Iterable[tuple[Digest, int]],
+    *,
+    now: int,
+    deleted_since: int,
 ) -> None:
     """Record blobs, by digest and size, that lay durable in the store before the registry came,
-    and link them to the repository. What is known stays as it is.
+    and link them to the repository. What is known stays as it is. Their sizes were asked for after
+    `deleted_since`.
+
+    Raises:
+        UnavailableError: the collector deletes one of them, or did since then.
     """
     sizes = dict(blobs)
+    leaving = await find_lately_deleted(transaction, sizes, since=deleted_since)
+    if leaving is not None:
+        reason = "this blob is being removed because nothing needed it; ask again in a moment"
+        raise UnavailableError({"digest": leaving, "reason": reason}, retry_after=1)
     values = [
         {"digest": digest.packed, "size": size, "synced": True, "now": now}
         for digest, size in sizes.items()

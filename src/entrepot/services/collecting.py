@@ -159,14 +159,14 @@ class Collector:
         left = set(SWEEPS)
         if await self.hold():
             self._sweeps.begin_anew()
-        while not await is_importing(self._stores.index):
+        while True:
             if not await self.hold():
                 raise CollectionBusyError("another process collects at this moment")
             began = asyncio.get_running_loop().time()
             done = await self.look() + await self.sweep(left)
             left = {name for name in left if not self._sweeps.is_over(name)}
             yield done
-            if not left and not done.looked:
+            if await is_importing(self._stores.index) or not (left or done.looked):
                 return
             await asyncio.sleep(self._breath(done, asyncio.get_running_loop().time() - began))
 
@@ -286,7 +286,8 @@ class Collector:
 
     async def _expire(self, now: int) -> int:
         """Empty the trash of what can't be brought back any more."""
-        if not await list_expired(self._stores.index, now=now, limit=1):
+        index = self._stores.index
+        if not await list_expired(index, now=now, limit=1) or await is_importing(index):
             return 0
         return await expire_trash(self._stores, now=now, limit=self._pace.batch)
 

@@ -5,7 +5,6 @@ from typing import Final
 
 from entrepot.db.collection import (
     DueLink,
-    DueManifest,
     find_due_link,
     list_linking,
     page_due_links,
@@ -56,7 +55,7 @@ async def foresee_strangers(
 async def _manifests(stores: Stores, now: int) -> AsyncIterator[Done]:
     after = 0
     while page := await page_due_manifests(stores.index, now=now, after=after, limit=_PAGE):
-        gone = [due for due in page if _manifest_goes(stores, due, now)]
+        gone = [due for due in page if stays_until(due, now=now, keeping=stores.keeping) == 0]
         yield Done(manifests=tuple(Removed(due.name, due.digest) for due in gone))
         after = page[-1].id
 
@@ -75,17 +74,7 @@ async def _links(stores: Stores, now: int) -> AsyncIterator[Done]:
         after = (page[-1].repository, page[-1].digest.packed)
 
 
-def _manifest_goes(stores: Stores, due: DueManifest, now: int) -> bool:
-    """Return whether a manifest goes once the trash is empty of what is too old for it."""
-    if due.facts.trashed_until <= now:
-        due = due._replace(facts=due.facts._replace(trashed_until=0))
-    return stays_until(due, now=now, keeping=stores.keeping) == 0
-
-
 def _goes(stores: Stores, link: DueLink, now: int) -> bool:
-    """The same of a link."""
-    if link.facts is not None and link.facts.trashed_until <= now:
-        link = link._replace(facts=link.facts._replace(trashed_until=0))
     return link_stays_until(link, now=now, keeping=stores.keeping) == 0
 
 

@@ -16,10 +16,16 @@ import structlog
 from entrepot.core import layout as paths
 from entrepot.core.audit import TAKEOVER, event
 from entrepot.core.digest import ALGORITHMS, Digest
-from entrepot.core.errors import DigestInvalidError, NameInvalidError, TagInvalidError
+from entrepot.core.errors import (
+    DigestInvalidError,
+    NameInvalidError,
+    TagInvalidError,
+    UnavailableError,
+)
 from entrepot.core.names import RepositoryName, Tag
 from entrepot.db import DatabaseError, Transaction
 from entrepot.db import imports as db
+from entrepot.db.doomed import is_deleting
 from entrepot.db.imports import Finding
 from entrepot.db.manifests import find_manifest_id
 from entrepot.db.repositories import ensure_repository, find_repository
@@ -39,6 +45,12 @@ _LEASE: Final = 12_000_000
 
 _BEAT: Final = 3.0
 """Seconds between two looks: at one's own import to renew it, at somebody else's to take it."""
+
+_PATIENCE: Final = 60.0
+"""Seconds for which deletions that are under way are waited for."""
+
+_NEVER: Final = 2**62
+"""Since when objects were deleted: an import begins when that is over."""
 
 _REPORT: Final = 10.0
 """Seconds between two lines of the log."""
@@ -60,11 +72,13 @@ class Importer:
         number: int,
         *,
         counted: Callable[[int, int], None] = lambda _taken, _broken: None,
+        patience: float = _PATIENCE,
     ) -> None:
         self._stores = stores
         self._layout = layout
         self._number = number
         self._counted = counted
+        self._patience = patience
         self._owner = uuid4().hex
         self._reported = 0.0
 
@@ -103,6 +117,7 @@ class Importer:
         if began is None or began.finished_at is not None:
             return
         _log.info("import goes on", source=began.source, phase=began.phase)
+        await self._settle()
         if began.phase == db.LISTING:
             if began.in_place:
                 await self._layout.tree.settle()  # its blobs are going to be called durable
@@ -125,6 +140,19 @@ class Importer:
 
         await self._stores.trail.write(work, by=TAKEOVER)
         await self._log_end()
+
+    async def _settle(self) -> None:
+        """Wait until no object of the store is being deleted: none will be before the import is
+        finished, so what is found from here on stays.
+        """
+        until = time.monotonic() + self._patience
+        while await is_deleting(self._stores.index):
+            if time.monotonic() > until:
+                raise StorageError(
+                    "objects of this storage are about to be deleted, which comes first: a server "
+                    "that runs does it, or `registry garbage-collect`; see `entrepot gc status`"
+                )
+            await asyncio.sleep(_BEAT / 30)
 
     async def _log_end(self) -> None:
         ended = await db.find_import(self._stores.index, self._number)
@@ -240,7 +268,7 @@ class Importer:
         seen += len(files)
 
         async def work(transaction: Transaction) -> tuple[int, int]:
-            added = await add_batch(transaction, name, batch, now=now)
+            added = await add_batch(transaction, name, batch, now=now, deleted_since=_NEVER)
             taken = len(links.keys() & (known | added.indexed))
             await db.add_findings(transaction, self._number, added.findings)
             await db.note_progress(
@@ -299,7 +327,7 @@ class Importer:
                 home = await ensure_repository(transaction, name, now=now)
                 deleted = await db.list_deletions(transaction, home.id)
                 kept = [(digest, size) for digest, size in sizes.items() if digest not in deleted]
-                await db.adopt_blobs(transaction, home, kept, now=now)
+                await db.adopt_blobs(transaction, home, kept, now=now, deleted_since=_NEVER)
 
         await self._write(work)
 
@@ -382,7 +410,7 @@ async def take_part(stores: Stores, past: Past, metrics: Metrics) -> None:
             try:
                 if await importer.run():
                     break
-            except (DatabaseError, StorageError) as error:
+            except (DatabaseError, StorageError, UnavailableError) as error:
                 _log.error("import failed and will be tried again", error=str(error))
             await asyncio.wait({watching}, timeout=_BEAT)
     finally:

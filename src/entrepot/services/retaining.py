@@ -6,7 +6,8 @@
    transactions. A tag that has moved since it was planned stays.
 
 A run that is interrupted goes on with the repository where it was. It ends early if policies are
-changed meanwhile: whoever does that may want to stop it.
+changed meanwhile: whoever does that may want to stop it; and while something is being taken over,
+for the tags are not all known then.
 """
 
 from collections import Counter
@@ -22,6 +23,7 @@ from entrepot.core.errors import DeniedError, ManifestUnknownError, UnsupportedE
 from entrepot.core.names import RepositoryName, Tag
 from entrepot.core.retention import Fate, RetentionRun, why_stopped
 from entrepot.core.work import Document
+from entrepot.db.collection import is_importing
 from entrepot.db.engine import Transaction
 from entrepot.db.followers import Closure
 from entrepot.db.retention import StoredPolicy, list_policies
@@ -43,6 +45,10 @@ BY: Final = "retention policy"
 
 _BATCH: Final = 100
 """Tags of one transaction."""
+
+_IMPORTING: Final = (
+    "what registry:2 left is being taken over: which tags there are is known when that is done"
+)
 
 _MOST_REASONS: Final = 20
 """Reasons why a policy was stopped that a report has."""
@@ -170,6 +176,9 @@ class Retainer:
         await note()
         planner = self._planner(asked, parse_policies(stored), progress.now)
         async for plan in planner.plans(namespace, after=after):
+            if await is_importing(self._stores.index):
+                report.ended = _IMPORTING
+                return
             if (plan.namespace or "/") in report.stopped:
                 continue
             if plan.stopped is not None:
@@ -223,6 +232,8 @@ class Retainer:
             return True
 
         async def work(transaction: Transaction, notes: Notes) -> int:
+            if await is_importing(transaction):
+                return 0
             found = []
             for fate in fates:
                 known = await find_tag(transaction, repository, Tag(fate.tag))
@@ -240,6 +251,8 @@ class Retainer:
 
     async def _delete_untagged(self, name: RepositoryName, fate: Fate) -> bool:
         """Delete a manifest unless something needs it by now; return whether that was done."""
+        if await is_importing(self._stores.index):
+            return False
         try:
             await delete_reference(self._stores, name, fate.digest, by=ACTOR)
         except (DeniedError, ManifestUnknownError, UnsupportedError):

@@ -11,7 +11,7 @@ right then with all that it needs (`take_over`, `take_over_blob`). What clients 
 """
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -35,6 +35,10 @@ from entrepot.db.manifests import NewManifest, add_manifest, find_manifest_id
 from entrepot.db.repositories import ensure_repository, find_repository
 from entrepot.services.layout import Batch, FoundManifest, FoundTag, Layout
 from entrepot.services.stores import Stores
+from entrepot.services.storing import GRAVESTONE
+
+_LOOKED_WITHIN: Final = GRAVESTONE // 2
+"""Microseconds within which a request looks at an old blob and records it."""
 
 
 class Added(NamedTuple):
@@ -68,7 +72,7 @@ async def take_over(stores: Stores, name: RepositoryName, reference: Reference) 
     async def work(transaction: Transaction) -> bool:
         if not await is_unfinished(transaction, number):
             return False
-        await add_batch(transaction, name, batch, now=now)
+        await add_batch(transaction, name, batch, now=now, deleted_since=now - _LOOKED_WITHIN)
         repository = await find_repository(transaction, name)
         if repository is None:
             return False
@@ -108,7 +112,9 @@ async def take_over_blob(stores: Stores, name: RepositoryName, digest: Digest) -
         home = await ensure_repository(transaction, name, now=now)
         if digest in await list_deletions(transaction, home.id):
             return False
-        await adopt_blobs(transaction, home, sizes.items(), now=now)
+        await adopt_blobs(
+            transaction, home, sizes.items(), now=now, deleted_since=now - _LOOKED_WITHIN
+        )
         return True
 
     return await stores.index.write_lazily(work)
@@ -196,16 +202,18 @@ async def _known(reader: Reader, repository: int | None, digests: Iterable[Diges
 
 
 async def add_batch(
-    transaction: Transaction, name: RepositoryName, batch: Batch, *, now: int
+    transaction: Transaction, name: RepositoryName, batch: Batch, *, now: int, deleted_since: int
 ) -> Added:
-    """Record manifests with the blobs that they need, unless they were deleted meanwhile."""
+    """Record manifests with the blobs that they need, unless they were deleted meanwhile. Of blobs,
+    and what it raises, as `adopt_blobs`.
+    """
     findings = list(batch.findings)
     if not batch.manifests:
         return Added(set(), findings)
     home = await ensure_repository(transaction, name, now=now)
     deleted = await list_deletions(transaction, home.id)
     blobs = [(blob, size) for blob, size in batch.blobs.items() if blob not in deleted]
-    await adopt_blobs(transaction, home, blobs, now=now)
+    await adopt_blobs(transaction, home, blobs, now=now, deleted_since=deleted_since)
     indexed: set[Digest] = set()
     for found in batch.manifests:
         if found.digest in deleted:
