@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
 
-from entrepot.db.schema import metadata
 from tests.conformance.answers import assert_status
 from tests.conformance.pushing import push, put_manifest
 from tests.postgres import PASSWORD, Postgres
@@ -91,34 +92,57 @@ def test_a_filled_target_is_refused(postgres: Postgres, tmp_path: Path) -> None:
     assert "Traceback" not in again.stderr
 
 
-@pytest.mark.parametrize("point", ["first rows", "half way"])
-def test_an_interrupted_move_left_nothing(postgres: Postgres, tmp_path: Path, point: str) -> None:
+def interrupt(registry: Registry, to: str, *, at: str) -> bool:
+    """Begin to move, and kill the command when it tells of rows of a table; return whether it was
+    not quicker.
+    """
+    command = [sys.executable, "-m", "entrepot", "database", "move", "--to", to]
+    moving = subprocess.Popen(
+        [*command, str(registry.config_path)], stderr=subprocess.PIPE, text=True
+    )
+    assert moving.stderr is not None
+    for line in moving.stderr:
+        if line.startswith(f"{at}:"):
+            moving.send_signal(signal.SIGKILL)
+            break
+    ended = moving.wait(30)
+    moving.stderr.close()
+    return ended == -signal.SIGKILL
+
+
+def count_manifests(postgres: Postgres, address: str) -> int:
+    """How many are in an index."""
+    statement = "SELECT count(*) FROM manifests"
+    if address.startswith("postgresql:"):
+        return int(postgres.execute(statement, address)[0][0])
+    with closing(sqlite3.connect(address.removeprefix("sqlite:///"))) as connection:
+        return int(connection.execute(statement).fetchone()[0])
+
+
+@pytest.mark.parametrize("at", ["repositories", "manifests"])
+@pytest.mark.parametrize("back", [False, True], ids=["to PostgreSQL", "to SQLite"])
+def test_an_interrupted_move_left_nothing(
+    postgres: Postgres, tmp_path: Path, at: str, back: bool
+) -> None:
     """Killed at any moment it can be repeated, and the source was never touched."""
-    url = postgres.empty_database()
-    with start_registry(tmp_path / "a") as registry:
+    config = {"database": {"url": postgres.empty_database()}} if back else {}
+    with start_registry(tmp_path / "a", config=config) as registry:
         fill(registry)
         before = shown(registry)
-        command = [sys.executable, "-m", "entrepot", "database", "move", "--to", url]
-        moving = subprocess.Popen(
-            [*command, str(registry.config_path)], stderr=subprocess.PIPE, text=True
-        )
-        assert moving.stderr is not None
-        for line in moving.stderr:
-            if line.startswith("repositories:" if point == "first rows" else "manifests:"):
-                moving.send_signal(signal.SIGKILL)
+        for number in range(5):
+            to = f"sqlite:///{tmp_path}/moved-{number}" if back else postgres.empty_database()
+            if interrupt(registry, to, at=at):
                 break
-        moving.wait(30)
-        moving.stderr.close()
-        tables = [table.name for table in metadata.sorted_tables if table.name == "manifests"]
+        else:
+            pytest.fail("five times it was quicker than the signal")
         wait_until(
-            lambda: postgres.execute(f"SELECT count(*) FROM {tables[0]}", url)[0][0] == 0,
-            what="the end of the broken transaction",
+            lambda: count_manifests(postgres, to) == 0, what="the end of the broken transaction"
         )
         assert shown(registry) == before
-        again = move(registry, url)
+        again = move(registry, to)
         assert again.returncode == 0, again.stderr
-        count = postgres.execute("SELECT count(*) FROM manifests", url)[0][0]
-    assert count >= IMAGES
+        assert "every table is the same" in again.stdout
+    assert count_manifests(postgres, to) >= IMAGES
 
 
 def test_a_target_that_cannot_be_reached(registry: Registry, tmp_path: Path) -> None:
