@@ -25,15 +25,20 @@ Prepare = Callable[[], Callable[[], None]]
 """Makes everything a client sends (untimed) and returns the client's timed part."""
 
 
-def wrk(server: Server, path: str, *, headers: str, connections: int, seconds: float) -> Load:
-    """GET with wrk, one thread. Raises WrongAnswerError if any request failed."""
+def wrk(
+    server: Server, path: str, *, headers: str, connections: int, seconds: float, paths: int = 0
+) -> Load:
+    """GET with wrk, one thread; with `paths`, that many in turn, which have numbers from 1 at their
+    ends. Raises WrongAnswerError if any request failed.
+    """
     lines = [line for line in (headers + server.headers).split("\r\n") if line]
     command = [path_of("wrk"), "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s"]
     command += ["--timeout", "20s", "-s", str(_SCRIPT)]
     for line in lines:
         command += ["-H", line]
+    environment = {**os.environ, "BENCH_PATHS": str(paths)} if paths else None
     output = subprocess.run(
-        [*command, server.url + path], capture_output=True, text=True, check=False
+        [*command, server.url + path], capture_output=True, text=True, check=False, env=environment
     ).stdout
     found = re.search(r"^RESULT (.*)$", output, re.MULTILINE)
     if found is None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from bench.clients import Load, head_load
-from bench.content import MANIFEST_TYPE, PullContent, pull_content
+from bench.content import MANIFEST_TYPE, PullContent, pull_content, push_manifest
 from bench.errors import WrongAnswerError
 from bench.index import TAGGED, repository_name, tag_name
 from bench.loads import per_operation, time_one_by_one, wrk
@@ -19,6 +19,7 @@ from bench.settings import Settings
 PathOf = Callable[[PullContent], str]
 _ACCEPT = f"Accept: {MANIFEST_TYPE}\r\n"
 _WARM_UP_SECONDS = 1.0
+_TAGS = 64
 
 
 def _under_load(
@@ -65,6 +66,20 @@ def get_many(path_of: PathOf, *, connections: int = 32) -> Callable[[Server, Set
         return _sample(server, *_under_load(server, settings.seconds, load))
 
     return run
+
+
+def get_different(server: Server, settings: Settings) -> Sample:
+    """GET a manifest by 64 tags in turn over 32 connections; rate in requests/s."""
+    content = pull_content()
+    with server.connect() as connection:
+        for number in range(1, _TAGS + 1):
+            push_manifest(connection, content.repository, f"tag-{number}", content.manifest)
+    path = f"/v2/{content.repository}/manifests/tag-"
+
+    def load(seconds: float) -> Load:
+        return wrk(server, path, headers=_ACCEPT, connections=32, seconds=seconds, paths=_TAGS)
+
+    return _sample(server, *_under_load(server, settings.seconds, load))
 
 
 def head_many(path_of: PathOf, *, connections: int = 32) -> Callable[[Server, Settings], Sample]:

@@ -178,6 +178,14 @@ WORKLOADS = (
         stage="cluster",
     ),
     Workload(
+        "cluster-manifests",
+        "manifest GET by 64 tags in turn, 32 connections",
+        "request",
+        (OURS_CLUSTER, OURS),
+        _served(pulls.get_different),
+        stage="cluster",
+    ),
+    Workload(
         "cluster-images",
         "images of three 2 KiB layers and a config, 4 clients",
         "image",

@@ -1,3 +1,12 @@
+-- With BENCH_PATHS=n the path gets one of the numbers from 1 to n at its end, in turn.
+local count, number = tonumber(os.getenv("BENCH_PATHS") or ""), 0
+if count then
+  function request()
+    number = number % count + 1
+    return wrk.format(nil, wrk.path .. number)
+  end
+end
+
 -- Prints what the benchmark needs as one line that a program can read.
 function done(summary, latency, requests)
   local e = summary.errors
