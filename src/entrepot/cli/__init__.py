@@ -27,6 +27,7 @@ from entrepot.cli import (
     scrub,
     token,
     undo,
+    usage,
     user,
 )
 
@@ -56,6 +57,7 @@ app.add_typer(collection.app)
 app.command("garbage-collect")(collection.garbage_collect)
 app.command()(scrub.scrub)
 app.command()(explain.explain)
+app.command()(usage.usage)
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from entrepot.api.v1 import (
     registry,
     retention,
     robots,
+    usage,
     users,
     work,
 )
@@ -166,6 +167,30 @@ _OPERATIONS: Final = (
         "/repositories/{repository}/explanation",
         Action.RETENTION,
         explaining.explain,
+        on_repository,
+    ),
+    _route(
+        "GET", "/usage/namespaces/{namespace}", Action.LIST, usage.show_namespace_usage, seeing_it
+    ),
+    _route(
+        "GET",
+        "/usage/repositories/{namespace}",
+        Action.LIST,
+        usage.list_repository_usage,
+        seeing_it,
+    ),
+    _route(
+        "GET",
+        "/usage/repository/{repository}",
+        Action.PULL,
+        usage.show_repository_usage,
+        on_repository,
+    ),
+    _route(
+        "GET",
+        "/usage/tags/{repository}",
+        Action.PULL,
+        usage.list_tag_usage,
         on_repository,
     ),
     _route("GET", "/collection", Action.OBSERVE, collection.show_collection),

@@ -1,0 +1,75 @@
+"""The usage of `/api/v1`: who has how many bytes."""
+
+from msgspec import Struct
+
+from entrepot.api.v1.forms import PAGE, After, Limit, Page
+from entrepot.api.v1.operation import Call
+from entrepot.core.access import Action
+from entrepot.core.decision import parse_namespace
+from entrepot.core.errors import NameUnknownError, ObjectUnknownError
+from entrepot.core.names import RepositoryName
+from entrepot.services import usage
+
+
+class UsageView(Struct, frozen=True):
+    """Bytes of the blobs that a namespace, a repository or a tag has, each counted once. Nothing
+    else has those that are `exclusive`; the others are `shared`.
+    """
+
+    name: str
+    bytes: int
+    exclusive: int
+    shared: int
+
+    @classmethod
+    def of(cls, name: str, size: int, exclusive: int) -> "UsageView":
+        """Return what is shown of something that has so many bytes."""
+        return cls(name, size, exclusive, size - exclusive)
+
+
+async def show_namespace_usage(call: Call, namespace: str) -> UsageView:
+    """Say how many bytes a namespace has, with all below it."""
+    name = parse_namespace(namespace)
+    return UsageView.of(name or "/", *await usage.measure_namespace(call.content(), name))
+
+
+async def list_repository_usage(
+    call: Call, namespace: str, *, limit: Limit = PAGE, after: After = ""
+) -> Page[UsageView]:
+    """List the repositories of a namespace and all below it that you may see, by name, each with
+    its bytes.
+    """
+    visible = await call.services.access.visible(call.identity, Action.LIST)
+    found = await usage.measure_repositories(
+        call.content(), parse_namespace(namespace), last=after, limit=limit + 1, visible=visible
+    )
+    shown = [UsageView.of(str(name), *measured) for name, measured in found[:limit]]
+    return Page(shown, shown[-1].name if len(found) > limit else None)
+
+
+async def show_repository_usage(call: Call, repository: str) -> UsageView:
+    """Say how many bytes a repository has."""
+    name = RepositoryName.parse(repository)
+    try:
+        return UsageView.of(str(name), *await usage.measure_repository(call.content(), name))
+    except NameUnknownError as error:
+        raise _unknown(name) from error
+
+
+async def list_tag_usage(
+    call: Call, repository: str, *, limit: Limit = PAGE, after: After = ""
+) -> Page[UsageView]:
+    """List the tags of a repository, each with the bytes of its image, those of everything that an
+    index lists included.
+    """
+    name = RepositoryName.parse(repository)
+    try:
+        found = await usage.measure_tags(call.content(), name, last=after, limit=limit + 1)
+    except NameUnknownError as error:
+        raise _unknown(name) from error
+    shown = [UsageView.of(str(tag), *measured) for tag, measured in found[:limit]]
+    return Page(shown, shown[-1].name if len(found) > limit else None)
+
+
+def _unknown(name: RepositoryName) -> ObjectUnknownError:
+    return ObjectUnknownError({"reason": f"there is no repository {name}"})
