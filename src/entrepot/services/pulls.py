@@ -89,10 +89,14 @@ class Pulls:
             ) -> None:
                 await add_pulls(transaction, batch, now=now)
 
+            writing = asyncio.ensure_future(index.write_lazily(work))
             try:
-                await index.write_lazily(work)
+                await asyncio.shield(writing)
             except (EntrepotError, asyncio.CancelledError):
-                for pulled, count in batch:
-                    self._counts[pulled] = self._counts.get(pulled, 0) + count
+                # Cancelled as well, it is known in the end whether they are written: once.
+                await asyncio.wait({writing})
+                if writing.exception() is not None:
+                    for pulled, count in batch:
+                        self._counts[pulled] = self._counts.get(pulled, 0) + count
                 raise
             await asyncio.sleep(0)  # let requests in between

@@ -96,19 +96,24 @@ def test_a_manifest(build: Callable[[str], Application], method: str, reference:
 
 
 def test_a_manifest_that_was_read_before(build: Callable[[str], Application]) -> None:
-    """No statement as long as nobody writes; one again after a write."""
+    """One statement after a write, and none more as long as nobody writes."""
     application = build("")
 
     async def scenario() -> None:
         async with running(application) as site:
-            await push(site, tag="latest")
+            index = application._context.stores.index
+            assert isinstance(index, SqliteDatabase)
             costs = Costs(application)
-            for _ in range(5):
-                assert (await site.ask("GET", "/v2/a/manifests/latest")).status == 200
-            assert len(costs.statements) == 1
-            await push(site, tag="other")
-            costs.statements.clear()
+            await push(site, tag="latest")
             assert (await site.ask("GET", "/v2/a/manifests/latest")).status == 200
+            commits, writes = b"", 0
+            while commits != index._turns.commits():  # the upkeep may have written in between
+                writes += 1
+                await push(site, tag=f"other{writes}")
+                costs.statements.clear()
+                commits = index._turns.commits()
+                for _ in range(5):
+                    assert (await site.ask("GET", "/v2/a/manifests/latest")).status == 200
             assert len(costs.statements) == 1
 
     asyncio.run(scenario())
