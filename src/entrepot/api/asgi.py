@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from functools import partial
+from itertools import chain
 from typing import Final
 
 import structlog
@@ -140,7 +140,6 @@ class Application:
 
     async def _respond(self, request: Request, route: Route, fields: tuple[str, ...]) -> Response:
         """Answer a request; every error becomes an answer here, and nowhere else."""
-        tell = partial(route.told, self._context, request)
         try:
             if route.action is not Action.PROBE:
                 self._admit(request)
@@ -160,19 +159,20 @@ class Application:
             return self._refuse(error, request, route, fields)
         except ClientDisconnectedError:
             # Nobody may be left to read this; but a body that broke off looks the same.
-            return tell(SizeInvalidError({"reason": "the body ended too early"}))
+            told: ProtocolError = SizeInvalidError({"reason": "the body ended too early"})
         except NoSpaceError as error:
             _log.error("no space left", error=str(error), request_id=request.id)
-            return tell(UnavailableError({"reason": "no space left"}, retry_after=60))
+            told = UnavailableError({"reason": "no space left"}, retry_after=60)
         except UnreachableError as error:
             _log.error("a server that is needed is away", error=str(error), request_id=request.id)
-            return tell(UnavailableError({"request": request.id}, retry_after=2))
+            told = UnavailableError({"request": request.id}, retry_after=2)
         except EntrepotError as error:
             _log.error("request failed", error=str(error), request_id=request.id)
-            return tell(UnavailableError({"request": request.id}))
+            told = UnavailableError({"request": request.id})
         except Exception:  # noqa: BLE001 - the last line of defence: no traceback in an answer
             _log.exception("request failed unexpectedly", request_id=request.id, path=request.path)
-            return tell(UnknownError({"request": request.id}))
+            told = UnknownError({"request": request.id})
+        return route.told(self._context, request, told)
 
     async def _let_in(self, request: Request, route: Route, fields: tuple[str, ...]) -> None:
         """Refuse a request unless whoever sends it may do what the route is for, as of now; a pull
@@ -193,7 +193,7 @@ class Application:
         """Refuse a request that is too much: for this moment, or by the size of its headers."""
         if self._running > self._context.limits.requests:
             raise UnavailableError({"reason": "too many requests at once"}, retry_after=1)
-        size = sum([len(name) + len(value) for name, value in request.headers])
+        size = sum(map(len, chain.from_iterable(request.headers)))
         if size > self._context.limits.headers:
             raise HeadersTooLargeError({"most": self._context.limits.headers})
         if not self._context.health.healthy:

@@ -1,9 +1,12 @@
 """Manifests over HTTP (distribution-spec 1.1.1, end-3, end-7 and end-9)."""
 
+from functools import lru_cache
+
 from entrepot.api.conditions import not_modified, unchanged
 from entrepot.api.context import Context
-from entrepot.api.http import Request, Response, empty_response
+from entrepot.api.http import Headers, Request, Response, empty_response
 from entrepot.core.audit import event
+from entrepot.core.digest import Digest
 from entrepot.core.errors import (
     ManifestTooLargeError,
     ManifestUnknownError,
@@ -30,13 +33,7 @@ async def get_manifest(context: Context, request: Request, name: str, reference:
     found = await pull.resolve(
         context.stores, repository, wanted, accept=accept, pulls=pulls, as_of=request.as_of
     )
-    digest = found.digest.encode()
-    headers = [
-        (b"content-type", found.media_type.encode()),
-        (b"content-length", b"%d" % len(found.payload)),
-        (b"docker-content-digest", digest),
-        (b"etag", b'"%b"' % digest),
-    ]
+    headers = _headers(found.digest, found.media_type, len(found.payload))
     if unchanged(request, found.digest):
         return not_modified(headers)
     if context.stores.trail.pulls and pulls:
@@ -48,6 +45,18 @@ async def get_manifest(context: Context, request: Request, name: str, reference:
         )
         context.stores.trail.note(told, by=request.caller)
     return Response(200, headers, found.payload)
+
+
+@lru_cache(maxsize=4096)
+def _headers(digest: Digest, media_type: str, size: int) -> Headers:
+    """Return what answers with a manifest say of it; not to be changed."""
+    encoded = digest.encode()
+    return [
+        (b"content-type", media_type.encode()),
+        (b"content-length", b"%d" % size),
+        (b"docker-content-digest", encoded),
+        (b"etag", b'"%b"' % encoded),
+    ]
 
 
 async def put_manifest(context: Context, request: Request, name: str, reference: str) -> Response:

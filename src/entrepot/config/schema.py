@@ -355,10 +355,12 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def worker_count(self) -> int:
         """How many worker processes to start; one with the memory driver, which can't be shared.
 
-        A worker keeps two cores busy, one with HTTP and one with Python: more of them than half the
-        cores would only take turns.
+        With TLS a worker keeps two processors busy, one with HTTP and one with Python: more of them
+        than half the processors would only take turns.
         """
         if self.storage.inmemory is not None:
             return 1
-        halves = max(1, len(os.sched_getaffinity(0)) // 2)
-        return self.http.workers or min(halves, MOST_DEFAULT_WORKERS)
+        processors = len(os.sched_getaffinity(0))
+        if self.http.tls.enabled:
+            processors = max(1, processors // 2)
+        return self.http.workers or min(processors, MOST_DEFAULT_WORKERS)

@@ -152,7 +152,10 @@ class Http(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     h2c: Annotated[H2c, about("HTTP/2 without TLS.")] = H2c()
     workers: Annotated[
         int,
-        about("Worker processes; 0 is one for two processors, at most 8.", minimum=0),
+        about(
+            "Worker processes; 0 is one for each processor, with TLS one for two; at most 8.",
+            minimum=0,
+        ),
     ] = 0
     accel: Annotated[
         Literal["", "nginx"],

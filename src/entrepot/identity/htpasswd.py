@@ -45,15 +45,19 @@ class Roles:
     ) -> None:
         self._administrators = frozenset(administrators)
         self._groups = dict(groups or {})
+        self._known: dict[str, Identity] = {}
 
     def identity(self, name: str) -> Identity:
-        """Return who the user of a name is."""
-        return Identity(
-            name,
-            METHOD,
-            groups=tuple(group for group, names in self._groups.items() if name in names),
-            administrator=not self._administrators.isdisjoint({name, "*"}),
-        )
+        """Return who the user of a name in the file is."""
+        known = self._known.get(name)
+        if known is None:
+            known = self._known[name] = Identity(
+                name,
+                METHOD,
+                groups=tuple(group for group, names in self._groups.items() if name in names),
+                administrator=not self._administrators.isdisjoint({name, "*"}),
+            )
+        return known
 
 
 class Htpasswd:

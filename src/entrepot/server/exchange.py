@@ -146,31 +146,24 @@ class Exchange:
     def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         if self.started or self._head is not None:
             raise AnswerError("a second beginning")
-        known = dict(headers)
-        lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status]
-        lines += [b"%b: %b" % header for header in headers]
-        if b"date" not in known:
-            lines.append(_date(int(time.time())))
+        lines, length, dated = _drawn(status, tuple(headers))
         version = self.scope["http_version"]
         self._bodiless = status in _BODILESS or self.scope["method"] == "HEAD"
-        if b"content-length" in known:
-            self._left = int(known[b"content-length"])
+        more = b"" if dated else _date(int(time.time()))
+        if length is not None:
+            self._left = length
         elif not self._bodiless:
             self._chunked = version == "1.1"
             if self._chunked:
-                lines.append(b"transfer-encoding: chunked")
+                more += b"transfer-encoding: chunked\r\n"
             else:
                 self.keep_alive = False
         if not self.keep_alive or not self.body_ended:
             self.closes = True
-            lines.append(b"connection: close")
+            more += b"connection: close\r\n"
         elif version == "1.0":
-            lines.append(b"connection: keep-alive")
-        lines.append(_END)
-        head = b"\r\n".join(lines)
-        if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
-            raise AnswerError("a header holds the end of a line")
-        self._head = head
+            more += b"connection: keep-alive\r\n"
+        self._head = b"%b%b\r\n" % (lines, more)
 
     def _write(self, body: bytes, *, more: bool) -> None:
         if self._bodiless:
@@ -195,9 +188,27 @@ class Exchange:
             self._line.write(body)
 
 
+@lru_cache(maxsize=1024)
+def _drawn(status: int, headers: tuple[tuple[bytes, bytes], ...]) -> tuple[bytes, int | None, bool]:
+    """Return the lines of an answer's head, the length that they announce, and whether they have a
+    date. Most answers are like others.
+
+    Raises:
+        AnswerError: a header holds the end of a line.
+    """
+    lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status]
+    lines += [b"%b: %b" % header for header in headers]
+    text = b"".join([line + _END for line in lines])
+    if text.count(b"\n") != len(lines) or text.count(b"\r") != len(lines):
+        raise AnswerError("a header holds the end of a line")
+    known = dict(headers)
+    length = known.get(b"content-length")
+    return text, None if length is None else int(length), b"date" in known
+
+
 @lru_cache(maxsize=1)
 def _date(second: int) -> bytes:
-    return f"date: {formatdate(second, usegmt=True)}".encode()
+    return f"date: {formatdate(second, usegmt=True)}\r\n".encode()
 
 
 def refusal(status: int) -> bytes:

@@ -8,15 +8,14 @@ import asyncio
 import contextlib
 import socket
 from collections import deque
-from functools import lru_cache
 from typing import Any, Final, cast
-from urllib.parse import unquote_to_bytes
 
 import httptools
 import structlog
 
 from entrepot.config.schema_http import Http
 from entrepot.server.exchange import Exchange, new_scope, refusal
+from entrepot.server.heads import Head, Heads, split_target
 from entrepot.server.lifespan import Application
 
 _LINGER: Final = 5.0
@@ -28,6 +27,8 @@ _PIPELINED: Final = 64
 _BREATH: Final = 0.1
 _HEAD: Final = 65_536
 """Bytes beyond `http.limits.headersize` after which not even the application is asked."""
+
+_OF_BODIES: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})
 
 _log = structlog.get_logger("entrepot.server")
 
@@ -44,8 +45,12 @@ class Connection(asyncio.Protocol):
         self._common: dict[str, Any]
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
+        self._between = True
+        """Whether the parser has seen the end of a request, and nothing of the next one."""
         self._in_head = False
-        self._head_size = self._parsed = 0
+        self._heads = self._head_size = self._parsed = 0
+        self._head: Head | None = None
+        """What the last request said, if it can't have a body."""
         self._incoming: Exchange | None = None
         """The request whose body is on its way."""
         self._raw = 0
@@ -101,6 +106,13 @@ class Connection(asyncio.Protocol):
             return
         if self._raw:
             data = self._take_raw(data)
+        if self._between and self._current is None:
+            known = self._server.known.get(data)
+            if known is not None:
+                exchange = self._exchange(known)
+                exchange.end_body()
+                self._start(exchange)
+                return
         if data:
             self._parse(data)
 
@@ -118,10 +130,13 @@ class Connection(asyncio.Protocol):
         self._feed(exchange, data)
         if not self._raw:
             self._parser = httptools.HttpRequestParser(self)
+            self._between = True
             self._end_incoming()
         return rest
 
     def _parse(self, data: bytes) -> None:
+        began, self._between = self._between, False
+        heads = self._heads
         while data:
             try:
                 self._parser.feed_data(data)
@@ -143,8 +158,13 @@ class Connection(asyncio.Protocol):
             self._head_size += len(data)
             if self._head_size > self._server.head_size:
                 self._refuse(431)
-        elif incoming is not None and incoming.length is not None:
-            self._raw = incoming.length - self._parsed
+        elif incoming is not None:
+            if incoming.length is not None:
+                self._raw = incoming.length - self._parsed
+        elif self._heads > heads and data.endswith(b"\r\n\r\n"):
+            self._between = True
+            if began and self._heads == heads + 1 and self._head is not None:
+                self._server.known.keep(data, self._head)
 
     def on_url(self, url: bytes) -> None:
         self._in_head = True
@@ -158,39 +178,51 @@ class Connection(asyncio.Protocol):
         parser, headers = self._parser, self._headers
         url, self._url, self._headers = self._url, b"", []
         self._in_head, self._head_size, self._parsed = False, 0, 0
+        self._heads += 1
         names = dict(headers)
         version = parser.get_http_version()
-        path, raw, query = _target(url)
-        scope = {
-            **self._common,
-            "http_version": version,
-            "method": parser.get_method().decode(),
-            "path": path,
-            "raw_path": raw,
-            "query_string": query,
-            "headers": headers,
-        }
+        path, raw, query = split_target(url)
+        head = Head(
+            {
+                "http_version": version,
+                "method": parser.get_method().decode(),
+                "path": path,
+                "raw_path": raw,
+                "query_string": query,
+                "headers": headers,
+            },
+            keep_alive=parser.should_keep_alive(),
+        )
         length = None
         if b"content-length" in names and b"transfer-encoding" not in names:
             length = int(names[b"content-length"])
-        self._incoming = exchange = Exchange(
-            self,
-            scope,
-            length=length,
-            keep_alive=self._server.keeps_alive and parser.should_keep_alive(),
-            expects=b"expect" in names and names[b"expect"].lower() == b"100-continue",
-        )
+        expects = names.get(b"expect", b"").lower() == b"100-continue"
+        self._incoming = exchange = self._exchange(head, length=length, expects=expects)
+        self._head = None
         if self._lingers:
             return
         if b"host" not in names and version == "1.1":
             self._refuse(400)
         elif self._current is None:
+            if _OF_BODIES.isdisjoint(names):
+                self._head = head
             self._start(exchange)
         elif len(self._waiting) < _PIPELINED:
             self._waiting.append(exchange)
             self._pause()
         else:
             self._refuse(400)
+
+    def _exchange(
+        self, head: Head, *, length: int | None = None, expects: bool = False
+    ) -> Exchange:
+        return Exchange(
+            self,
+            {**self._common, **head.scope},
+            length=length,
+            keep_alive=self._server.keeps_alive and head.keep_alive,
+            expects=expects,
+        )
 
     def on_body(self, body: bytes) -> None:
         if self._incoming is not None:
@@ -343,6 +375,7 @@ class Http1Server:
         self.keeps_alive = limits.keepalivetimeout > 0
         self.head_size = limits.headersize + _HEAD
         self.connections: set[Connection] = set()
+        self.known = Heads()
         self.finishing = False
 
     async def serve(self) -> None:
@@ -448,14 +481,3 @@ class Http1Server:
             _log.exception("the application failed")
         if not exchange.ended:
             connection.failed(exchange)
-
-
-@lru_cache(maxsize=4096)
-def _target(url: bytes) -> tuple[str, bytes, bytes]:
-    """Return the path, decoded and as it came, and the query of what a request is about."""
-    raw, _, query = url.partition(b"?")
-    if not url.startswith(b"/"):  # a whole URL, `*`, or nonsense
-        with contextlib.suppress(httptools.HttpParserInvalidURLError):
-            parsed = httptools.parse_url(url)
-            raw, query = parsed.path or b"/", parsed.query or b""
-    return unquote_to_bytes(raw).decode(errors="replace"), raw, query
