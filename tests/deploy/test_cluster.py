@@ -110,10 +110,39 @@ def test_nodes_database_and_store_may_die(cluster: Cluster) -> None:
     assert record.pulls > 20
     assert record.momentary > 0, "the trouble was noticed"
     for node in cluster.nodes:
-        with httpx.Client(base_url=node.url, timeout=30, follow_redirects=True) as http:
-            for tag, made in record.pushed.items():
-                _verify(http, tag, made)
+        _verify_all(node, record)
     assert asyncio.run(_left_after_cleaning(cluster)) == []
+    _collect(cluster)
+    _verify_all(cluster.nodes[0], record)
+
+
+def _verify_all(node: Registry, record: Record) -> None:
+    """What was acknowledged is there."""
+    with httpx.Client(base_url=node.url, timeout=30, follow_redirects=True) as http:
+        for tag, made in record.pushed.items():
+            _verify(http, tag, made)
+
+
+def _collect(cluster: Cluster) -> None:
+    """As if a day had passed: of the objects those stay that a manifest needs."""
+    for node in cluster.nodes:
+        node.stop()
+    first = cluster.nodes[0]
+    index = first.config["database"]["url"]
+    for table in ("link_reviews", "manifest_reviews"):
+        cluster.postgres.execute(f"UPDATE {table} SET review_after = 0", index)
+    first.config["lifecycle"] = {"collection": {"grace": "2s"}, "trash": {"window": "0s"}}
+    first.start()
+
+    def surplus() -> set[str]:
+        rows = cluster.postgres.execute("SELECT DISTINCT digest FROM manifest_blobs", index)
+        needed = {digest[1:].hex() for (digest,) in rows}
+        keys = cluster.store.listing(BUCKET, "docker/registry/v2/blobs/")
+        found = {key.split("/")[-2] for key in keys}
+        assert found >= needed, "nothing that is needed goes"
+        return found - needed
+
+    wait_until(lambda: not surplus(), seconds=90, what="the end of what nobody needs")
 
 
 def _make_trouble(cluster: Cluster, chance: random.Random) -> None:
@@ -143,8 +172,8 @@ def _make_trouble(cluster: Cluster, chance: random.Random) -> None:
 
 
 def _push(cluster: Cluster, record: Record, over: threading.Event, number: int) -> None:
-    """Push one image after the other, each until it is acknowledged."""
-    count = 0
+    """Push one image after the other, each until it is acknowledged, or given up in the middle."""
+    count, chance = 0, random.Random(number)
     while not over.is_set():
         tag = f"c{number}-{count}"
         made, count = image(f"cluster {tag}"), count + 1
@@ -156,6 +185,8 @@ def _push(cluster: Cluster, record: Record, over: threading.Event, number: int) 
                 break
             except MomentaryError:
                 record.momentary += 1
+                if chance.random() < 0.5:
+                    break
             except WrongError as error:
                 record.wrong.append(f"push {tag}: {error}")
                 return
