@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from entrepot.core.errors import UnreachableError
 from entrepot.identity.ldap import Ldap
 from entrepot.identity.ldap_wire import LdapError
 from tests.certificates import Authority
+from tests.directory.conftest import Open
 from tests.directory.slapd import ADMIN, PASSWORD, SECRET, SUFFIX, Slapd, slapd
 
 GOOD = PASSWORD.encode()
@@ -25,8 +25,6 @@ PEOPLE = f"ou=people,{SUFFIX}"
 GROUPS = f"ou=groups,{SUFFIX}"
 
 pytestmark = pytest.mark.anyio
-
-Open = Callable[..., Ldap]
 
 
 @pytest.fixture
@@ -53,22 +51,6 @@ def settings(*servers: Slapd, **changes: Any) -> Settings:
         **changes,
     }
     return msgspec.convert(given, Settings)
-
-
-@pytest.fixture
-async def opened() -> AsyncIterator[Open]:
-    """Open sources that are closed after the test."""
-    with ExitStack() as stack:
-
-        async def adopt(identity: Identity) -> Identity | None:
-            return identity
-
-        def open_it(given: Settings) -> Ldap:
-            source = open_ldap(given, adopt)
-            stack.callback(source.close)
-            return source
-
-        yield open_it
 
 
 async def _name(source: Ldap, name: str, password: bytes = GOOD) -> str | None:

@@ -41,6 +41,7 @@ def open_ldap(settings: Settings, adopt: Adopt) -> Ldap:
         base=settings.base,
         filter=settings.filter,
         attribute=settings.attribute,
+        domains=frozenset(domain.casefold() for domain in settings.domains),
         groups=GroupRules(
             memberof=groups.memberof,
             base=groups.base,

@@ -41,6 +41,8 @@ def _people(ldap: Ldap) -> Iterator[tuple[str, str]]:
         yield "filter", "{username} is missing: everybody would be the same"
     if ldap.directbind and "{username}" not in ldap.directbind:
         yield "directbind", "{username} is missing: everybody would be the same"
+    if any(not domain or set(domain) & set("\\@ ") for domain in ldap.domains):
+        yield "domains", "expected names of domains alone, such as CORP or corp.example.com"
     if not ldap.base:
         yield "base", "say where people are, such as ou=people,dc=example,dc=com"
     if not {"{dn}", "{username}"} & set(_fields(ldap.groups.filter)):

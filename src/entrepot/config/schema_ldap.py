@@ -80,6 +80,13 @@ class Ldap(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "`sAMAccountName` in Active Directory."
         ),
     ] = "uid"
+    domains: Annotated[
+        tuple[str, ...],
+        about(
+            "Domains of Active Directory that people may type with their name: with `CORP` and "
+            "`corp.example.com` `CORP\\ada` and `ada@corp.example.com` are `ada`."
+        ),
+    ] = ()
     groups: Annotated[LdapGroups, about("The groups that people are in.")] = LdapGroups()
     poolsize: Annotated[
         int,

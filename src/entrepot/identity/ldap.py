@@ -4,7 +4,8 @@ How somebody is let in, and what each step is for:
 
 1. An empty password is refused before anybody is asked: a server would be content with it, as with
    somebody who wants to be nobody (RFC 4513, 5.1.2).
-2. What was typed is escaped wherever it goes: it can be nothing but a value.
+2. A domain of Active Directory is taken off, if it is one of ours. What was typed is escaped
+   wherever it goes: it can be nothing but a value.
 3. The entry is searched, and exactly one must be found. Who isn't there costs a login of a name
    that nobody has, so that the time doesn't tell who is.
 4. The entry and the password are given to the server. Or with `directbind` the name as it is in
@@ -27,6 +28,7 @@ from msgspec import Struct
 from entrepot.core.access import Identity
 from entrepot.core.accounts import ROBOT_PREFIX
 from entrepot.identity.errors import IdentityError
+from entrepot.identity.ldap_answers import without_domain
 from entrepot.identity.ldap_groups import GroupFinder, GroupRules
 from entrepot.identity.ldap_names import filled, in_filter, in_name, parse_name
 from entrepot.identity.ldap_pool import Pool, Servers
@@ -52,6 +54,7 @@ class LdapRules(Struct, frozen=True):
     base: str
     filter: str
     attribute: str
+    domains: frozenset[str]
     groups: GroupRules
     size: int
     connect: float
@@ -105,6 +108,7 @@ class Ldap:
             typed, secret = name.decode("utf-8").strip(" "), password.decode("utf-8")
         except UnicodeDecodeError:
             return None
+        typed = without_domain(typed, self._rules.domains)
         if not typed.isprintable() or not 0 < len(typed) <= _LONGEST_NAME:
             return None
         if not 0 < len(secret) <= _LONGEST_PASSWORD:

@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from typing import Final
 
 import sansldap
+import structlog
 from msgspec import Struct
 from sansldap import LDAPResultCode as Code
 
 from entrepot.core.errors import UnreachableError
 from entrepot.identity.errors import IdentityError
+from entrepot.identity.ldap_answers import next_range, reason_of
 
 _LARGEST: Final = 4 * 1024 * 1024
 """Bytes of all answers to one operation."""
@@ -31,6 +33,11 @@ _WRONG: Final = frozenset(
 """What a server says to a wrong password, an account that is locked, and a name that can't be."""
 
 _AWAY: Final = frozenset({Code.BUSY, Code.UNAVAILABLE})
+
+_RANGES: Final = 20
+"""In how many pieces the values of one entry may come."""
+
+_log = structlog.get_logger("entrepot.identity")
 
 
 class LdapError(IdentityError):
@@ -56,13 +63,9 @@ class Entry(Struct, frozen=True):
     attributes: Mapping[str, tuple[bytes, ...]]
 
     def values(self, attribute: str) -> list[str]:
-        """Return the values of an attribute that are text. Raises LdapError if there are more of
-        them than the server gave, as Active Directory does it (`;range=`).
-        """
-        name = attribute.lower()
-        if any(other.startswith(f"{name};range=") for other in self.attributes):
-            raise LdapError(f"{self.dn} has more values of {attribute} than the server gives")
-        return [value.decode("utf-8", "replace") for value in self.attributes.get(name, ())]
+        """Return the values of an attribute that are text."""
+        found = self.attributes.get(attribute.lower(), ())
+        return [value.decode("utf-8", "replace") for value in found]
 
 
 class Connection:
@@ -110,6 +113,13 @@ class Connection:
         if not isinstance(answer, sansldap.BindResponse):
             raise UnreachableError(f"{self.server.url} answers something else than was asked")
         if answer.result.result_code in _WRONG:
+            if reason := reason_of(answer.result.diagnostics_message):
+                _log.warning(
+                    "a directory lets an account in no more",
+                    account=dn,
+                    reason=reason,
+                    server=self.server.url,
+                )
             return False
         self._expect_success(answer.result, "a login")
         return True
@@ -123,9 +133,50 @@ class Connection:
         scope: sansldap.SearchScope = sansldap.SearchScope.SUBTREE,
         most: int,
     ) -> list[Entry]:
-        """Return what is found, `most` entries at most and what was found before there were more.
-        Where `base` isn't there nothing is found if it alone is looked at.
+        """Return what is found, `most` entries at most and what was found before there were more,
+        with all values of the attributes. Where `base` isn't there nothing is found if it alone is
+        looked at. What is on other servers isn't found: references to them are not followed.
         """
+        found = await self._search(base, filter, attributes, scope=scope, most=most)
+        return [await self._whole(entry) for entry in found]
+
+    async def _whole(self, entry: Entry) -> Entry:
+        """Return an entry with those values, too, that Active Directory gives piece by piece:
+        `member;range=0-1499`, and with `*` for the last ([MS-ADTS], 3.1.1.3.1.3.3).
+        """
+        attributes, asked = dict(entry.attributes), 0
+        for _ in range(_RANGES):
+            piece = next_range(attributes)
+            if piece is None:
+                return Entry(entry.dn, attributes)
+            if piece.first != asked:
+                break
+            asked = 0 if piece.after is None else piece.after
+            values = attributes.pop(piece.key)
+            attributes[piece.name] = attributes.get(piece.name, ()) + values
+            if asked:
+                found = await self._search(
+                    entry.dn,
+                    sansldap.FilterPresent("objectClass"),
+                    [f"{piece.name};range={asked}-*"],
+                    scope=sansldap.SearchScope.BASE,
+                    most=1,
+                )
+                more = next_range(found[0].attributes) if found else None
+                if more is None or more.name != piece.name:
+                    break
+                attributes[more.key] = found[0].attributes[more.key]
+        raise LdapError(f"{entry.dn} has more values than {self.server.url} gives")
+
+    async def _search(
+        self,
+        base: str,
+        filter: sansldap.LDAPFilter,  # noqa: A002 - the protocol's word
+        attributes: list[str],
+        *,
+        scope: sansldap.SearchScope,
+        most: int,
+    ) -> list[Entry]:
         number = self._session.search_request(
             base, scope, size_limit=most, filter=filter, attributes=attributes
         )
@@ -202,6 +253,9 @@ class Connection:
         if code == Code.SUCCESS:
             return
         text = f"{self.server.url} refuses {what}: {code.name} {result.diagnostics_message}".strip()
+        if code == Code.REFERRAL:
+            where = " ".join(result.referrals or ())
+            text = f"{text}; referrals are not followed, name that server in urls: {where}"
         raise UnreachableError(text) if code in _AWAY else LdapError(text)
 
 
