@@ -46,7 +46,7 @@ from tests.api.test_rights import ask, code, told
         ("GET", "/users?n=1", None, "unknown field `n`"),
         ("GET", "/users?after=%00", None, "control characters"),
         ("GET", "/users?after=a&after=b", None, "more than once"),
-        ("GET", "/grants?after=x", None, "not the number of a grant"),
+        ("GET", "/grants?after=x", None, "not the mark of a page"),
         ("GET", "/access/can?action=pull", None, "missing required field `repository`"),
     ],
 )

@@ -22,6 +22,9 @@ ROLES = ("reader", "developer", "operator", "admin")
 MAKES: dict[tuple[str, str], object] = {
     ("POST", "/api/v1/namespaces"): {"name": "team/new"},
     ("PATCH", "/api/v1/namespaces/{namespace}"): {"description": "new"},
+    ("POST", "/api/v1/repositories/{repository}/rollback"): {"tag": "moved"},
+    ("POST", "/api/v1/trash/restore"): {"ids": [1]},
+    ("POST", "/api/v1/trash/empty"): {"ids": [2]},
     ("PUT", "/api/v1/quotas/{namespace}"): {"resource": "tags", "hard": 1_000_000},
     ("PUT", "/api/v1/retention/policies/{namespace}"): {"rules": [{"keep": []}]},
     ("POST", "/api/v1/retention/runs/{namespace}"): {"dry_run": True},
@@ -90,7 +93,17 @@ async def furnished(registry: Estate) -> dict[str, str]:
     assert run["id"] == 1
     (grant,) = await registry.give(made("team/sub", "user:ada", "reader"))
     await told(registry, ROOT, "PUT", "/retention/policies/team/sub", body={"rules": []})
-    assert (await registry.push("team/sub/app", image("app"), tag="latest")).status == 201
+    for made_of, tag in (
+        ("app", "latest"),
+        ("app", "moved"),
+        ("other", "moved"),
+        ("app", "one"),
+        ("app", "two"),
+    ):
+        assert (await registry.push("team/sub/app", image(made_of), tag=tag)).status == 201
+    for tag in ("one", "two"):
+        path = f"/v2/team/sub/app/manifests/{tag}"
+        assert (await registry.ask(ROOT, "DELETE", path)).status == 202
     return {
         "{repository}": "team/sub/app",
         "{namespace}": "team/sub",
@@ -120,6 +133,8 @@ def expected(route: Route, role: str) -> set[int]:
             ("POST", "/api/v1/namespaces"),
             ("POST", "/api/v1/grants"),
             ("POST", "/api/v1/robots"),
+            ("POST", "/api/v1/trash/restore"),
+            ("POST", "/api/v1/trash/empty"),
         }
         return {404} if hidden or inside else {403}
     if route.action in BUILT_IN[role]:

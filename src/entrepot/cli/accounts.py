@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
@@ -91,7 +92,9 @@ def run(config: Path | None, work: "Callable[[Administration], Awaitable[T]]") -
         configure_logging(loaded.log)
         return asyncio.run(do())
     except (ConfigError, EntrepotError) as error:
-        fail(str(error))
+        detail = getattr(error, "detail", None)
+        reason = detail.get("reason") if isinstance(detail, dict) else None
+        fail(str(reason or error))
 
 
 def fail(reason: str) -> NoReturn:
@@ -122,6 +125,18 @@ def seconds(text: str | None) -> float | None:
     if match is None:
         fail(f"{text!r} is not a time: write a number and s, m, h or d, such as 90d")
     return float(int(match[1]) * _SECONDS[match[2]])
+
+
+def past(text: str) -> datetime:
+    """Return a time that is written as such, or as how long ago it was."""
+    ago = _TIME.fullmatch(text)
+    try:
+        if ago and ago[2]:
+            return datetime.now(UTC) - timedelta(seconds=int(ago[1]) * _SECONDS[ago[2]])
+        then = datetime.fromisoformat(text)
+        return then if then.tzinfo else then.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        fail(f"{text!r} is not a time: write 2026-01-31, 2026-01-31T12:00:00Z or 24h")
 
 
 def row(view: "Struct") -> dict[str, Any]:

@@ -1,10 +1,8 @@
 """`entrepot audit`: who did what, when, from where, and why that was allowed."""
 
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
@@ -17,6 +15,7 @@ from entrepot.cli.accounts import (
     OutputOption,
     Row,
     fail,
+    past,
     row,
     show,
     show_one,
@@ -57,9 +56,6 @@ SinceOption = Annotated[
 UntilOption = Annotated[
     str | None, typer.Option("--until", metavar="TIME", help="Before; as --since.")
 ]
-
-_AGO = re.compile(r"(\d{1,9})([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class ExportForm(StrEnum):
@@ -229,23 +225,9 @@ def _wanted(  # noqa: PLR0917 - the options of a search
         "outcome": outcome.value if outcome else None,
         "address": address or "",
         "target": target or "",
-        "since": _moment(since) if since else None,
-        "until": _moment(until) if until else None,
+        "since": past(since).isoformat() if since else None,
+        "until": past(until).isoformat() if until else None,
     }
-
-
-def _moment(text: str) -> str:
-    """Return a time, or that of so long ago, as RFC 3339 writes it."""
-    ago = _AGO.fullmatch(text)
-    try:
-        if ago:
-            then = datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        else:
-            then = datetime.fromisoformat(text)
-            then = then if then.tzinfo else then.replace(tzinfo=UTC)
-        return then.isoformat()
-    except (ValueError, OverflowError):
-        fail(f"{text!r} is not a time: write 2026-01-31, 2026-01-31T12:00:00Z or 24h")
 
 
 def _short(row: Row) -> Row:

@@ -20,6 +20,7 @@ from entrepot.core.errors import EntrepotError
 if TYPE_CHECKING:
     import httpx
 
+    from entrepot.api.route import Route
     from entrepot.api.v1.forms import Page, Stream
     from entrepot.api.v1.operation import Call, Operation
     from entrepot.services.administration import Administration
@@ -69,7 +70,7 @@ class Place(NamedTuple):
     url: str | None
     token: str | None
 
-    def do(self, operation: "Does[P, T]", *args: P.args, **query: P.kwargs) -> T:
+    def do(self, operation: "Does[P, T]", /, *args: P.args, **query: P.kwargs) -> T:
         """Carry out one operation; what goes wrong ends the program with its reason."""
         if self.url is not None:
             try:
@@ -80,8 +81,12 @@ class Place(NamedTuple):
             fail("--token is for a registry at a --url; here nobody logs in")
 
         async def work(services: "Administration") -> T:
+            from entrepot.core.roles import CONTENT
+
             done = await operation(_on_host(services), *args, **query)
-            if not services.access.enabled and _route_of(operation, args)[0] == "POST":
+            route, _ = _route_of(operation, args)
+            given = route.method == "POST" and route.action not in CONTENT
+            if given and not services.access.enabled:
                 typer.secho(_OPEN, fg=typer.colors.YELLOW, err=True)
             return done
 
@@ -104,19 +109,21 @@ class Place(NamedTuple):
         import httpx
 
         try:
-            method, path, _ = _route_of(operation, ())
-            with self._asked(httpx, method, path, _words(query)) as answer:
+            route, path = _route_of(operation, ())
+            with self._asked(httpx, route.method, path, _words(query)) as answer:
                 for piece in answer.iter_bytes():
                     take(piece)
         except EntrepotError as error:
             fail(str(error))
 
-    def every(self, operation: "Callable[..., Awaitable[Page[T]]]", **query: Any) -> list[T]:
+    def every(
+        self, operation: "Callable[..., Awaitable[Page[T]]]", /, *args: Any, **query: Any
+    ) -> list[T]:
         """Return the entries of all pages."""
-        page = self.do(operation, limit=_MOST, **query)
+        page = self.do(operation, *args, limit=_MOST, **query)
         found = list(page.items)
         while page.next is not None:
-            page = self.do(operation, limit=_MOST, after=page.next, **query)
+            page = self.do(operation, *args, limit=_MOST, after=page.next, **query)
             found += page.items
         return found
 
@@ -128,9 +135,10 @@ class Place(NamedTuple):
 
         from entrepot.api.v1.forms import Page
 
-        method, path, handler = _route_of(operation, args)
+        route, path = _route_of(operation, args)
+        handler: Any = route.handler
         body = msgspec.json.encode(args[-1]) if handler.body is not None else None
-        with self._asked(httpx, method, path, _words(query), body) as answer:
+        with self._asked(httpx, route.method, path, _words(query), body) as answer:
             content = answer.read()
         try:
             result = _decoded(handler, content)
@@ -178,8 +186,8 @@ class Place(NamedTuple):
 
 def _route_of(
     operation: Callable[..., Awaitable[Any]], args: tuple[Any, ...]
-) -> tuple[str, str, "Operation"]:
-    """Return the method and path of an operation, and what answers there."""
+) -> tuple["Route", str]:
+    """Return the route of an operation, and its path."""
     from entrepot.api.v1.operation import Operation
     from entrepot.api.v1.table import TABLE
 
@@ -189,7 +197,7 @@ def _route_of(
             path = route.path
             for (name, _), value in zip(handler.fields, args, strict=False):
                 path = path.replace(f"{{{name}}}", quote(str(value), safe=""))
-            return route.method, path, handler
+            return route, path
     raise LookupError(operation)
 
 

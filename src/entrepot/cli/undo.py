@@ -1,96 +1,89 @@
-"""`entrepot trash` and `entrepot tag`: what was deleted or moved comes back. On the host alone."""
+"""`entrepot trash` and `entrepot tag`: what was deleted or moved comes back."""
 
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import Annotated, Any
 
 import typer
 
-from entrepot.cli.accounts import ConfigOption, Form, OutputOption, caller, fail, run, show
-
-if TYPE_CHECKING:
-    from entrepot.core.audit import Actor
-    from entrepot.services.administration import Administration
-    from entrepot.services.stores import Stores
-    from entrepot.services.trash import Selection
-
-T = TypeVar("T")
+from entrepot.cli.accounts import (
+    ConfigOption,
+    Form,
+    OutputOption,
+    fail,
+    past,
+    row,
+    show_one,
+    show_views,
+)
+from entrepot.cli.registry import Place, TokenOption, UrlOption
 
 trash = typer.Typer(
     name="trash", help="What was deleted: list, restore, empty.", no_args_is_help=True
 )
-tag = typer.Typer(name="tag", help="Where tags pointed, and putting them back.")
+tag = typer.Typer(
+    name="tag", help="Where tags pointed, and putting them back.", no_args_is_help=True
+)
 
 IdsArgument = Annotated[list[int] | None, typer.Argument(metavar="ID", help="As `list` shows it.")]
 OperationOption = Annotated[
     str, typer.Option("--operation", help="All that one deletion threw away.")
 ]
 RepositoryOption = Annotated[str, typer.Option("--repository", help="All of a repository.")]
-
-
-def _do(config: Path | None, work: "Callable[[Stores, Actor], Awaitable[T]]") -> T:
-    from entrepot.core.audit import on_host
-
-    async def do(services: "Administration") -> T:
-        if services.stores is None:
-            fail("there is no content here")
-        return await work(services.stores, on_host(caller()))
-
-    return run(config, do)
-
-
-def _selected(ids: list[int] | None, operation: str, repository: str) -> "Selection":
-    from entrepot.services.trash import Selection
-
-    if sum(map(bool, (ids, operation, repository))) != 1:
-        fail("say what: some IDs, an --operation, or a --repository")
-    return Selection(ids or (), operation, repository)
+NamespaceOption = Annotated[
+    str,
+    typer.Option("--namespace", help="All of a namespace and those below it; / is the root."),
+]
 
 
 @trash.command("list")
 def list_trash(
     operation: OperationOption = "",
     repository: RepositoryOption = "",
-    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 1000,
+    namespace: NamespaceOption = "",
     config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
     output: OutputOption = Form.TEXT,
 ) -> None:
     """List what is in the trash, the last deletion first."""
-    from entrepot.api.v1.forms import moment
-    from entrepot.services import trash as service
+    from entrepot.api.v1 import undo
 
-    wanted = service.Selection((), operation, repository)
-    rows = _do(config, lambda stores, _: service.list_trash(stores.index, wanted, limit=limit))
-    shown = [
-        {
-            "id": row.id,
-            "what": f"{row.repository}:{row.tag}" if row.tag else f"{row.repository}@{row.digest}",
-            "digest": str(row.digest),
-            "operation": row.operation,
-            "deleted_at": moment(row.deleted_at).isoformat(),
-            "deleted_by": row.deleted_by,
-            "until": moment(row.expires_at).isoformat(),
-        }
-        for row in rows
-    ]
-    show(shown, output=output)
+    found = Place(config, url, token).every(
+        undo.list_trash, operation=operation, repository=repository, namespace=namespace
+    )
+    show_views(found, output=output, short=_short)
+
+
+def _short(thrown: dict[str, Any]) -> dict[str, Any]:
+    at = f":{thrown['tag']}" if thrown["tag"] else f"@{thrown['digest']}"
+    names = ("operation", "deleted_at", "deleted_by", "until")
+    what = thrown["repository"] + at
+    return {"id": thrown["id"], "what": what, **{name: thrown[name] for name in names}}
 
 
 @trash.command()
 def restore(
     ids: IdsArgument = None,
+    *,
     operation: OperationOption = "",
     repository: RepositoryOption = "",
+    namespace: NamespaceOption = "",
     force: Annotated[
         bool, typer.Option("--force", help="Move tags back that point at something else by now.")
     ] = False,
     config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+    output: OutputOption = Form.TEXT,
 ) -> None:
     """Bring tags and manifests back, with what belongs to them."""
-    from entrepot.services import trash as service
+    from entrepot.api.v1 import undo
+    from entrepot.api.v1.forms_undo import TrashRestore
 
-    wanted = _selected(ids, operation, repository)
-    done = _do(config, lambda stores, by: service.restore(stores, wanted, by=by, force=force))
+    body = TrashRestore(**_selected(ids, operation, repository, namespace), force=force)
+    done = Place(config, url, token).do(undo.restore_trash, body)
+    if output is Form.JSON:
+        show_one(row(done), output=output)
+        return
     typer.echo(f"restored {done.manifests} manifests and {done.tags} tags")
     for left in done.left:
         typer.echo(f"{left} is there again and was left alone")
@@ -101,37 +94,87 @@ def empty(
     ids: IdsArgument = None,
     operation: OperationOption = "",
     repository: RepositoryOption = "",
+    namespace: NamespaceOption = "",
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
     config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
 ) -> None:
     """Let what is in the trash go for good; what is on hold stays."""
-    from entrepot.services import trash as service
+    from entrepot.api.v1 import undo
+    from entrepot.api.v1.forms_undo import TrashSelect
 
-    wanted = _selected(ids, operation, repository)
+    body = TrashSelect(**_selected(ids, operation, repository, namespace))
     if not yes:
         fail("what is emptied can't be restored: confirm with --yes")
-    done = _do(config, lambda stores, by: service.empty_trash(stores, wanted, by=by))
+    done = Place(config, url, token).do(undo.empty_trash, body)
     typer.echo(f"{done.gone} are gone for good, {done.held} are on hold")
+
+
+def _selected(
+    ids: list[int] | None, operation: str, repository: str, namespace: str
+) -> dict[str, Any]:
+    if sum(map(bool, (ids, operation, repository, namespace))) != 1:
+        fail("say what: some IDs, an --operation, a --repository or a --namespace")
+    return {
+        "ids": ids or [],
+        "operation": operation,
+        "repository": repository,
+        "namespace": namespace,
+    }
+
+
+@tag.command()
+def history(
+    reference: Annotated[
+        str, typer.Argument(metavar="REPOSITORY[:TAG]", help="A tag, or all of a repository.")
+    ],
+    config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+    output: OutputOption = Form.TEXT,
+) -> None:
+    """List where tags pointed, the last move first: when, by whom, from where to where."""
+    from entrepot.api.v1 import undo
+
+    name, _, text = reference.partition(":")
+    found = Place(config, url, token).every(undo.list_history, name, tag=text)
+    show_views(found, output=output)
 
 
 @tag.command()
 def rollback(
     reference: Annotated[str, typer.Argument(metavar="REPOSITORY:TAG")],
+    *,
     to: Annotated[str, typer.Option("--to", metavar="DIGEST", help="Where it shall point.")] = "",
-    steps: Annotated[int, typer.Option(min=1, help="How many moves to take back.")] = 1,
+    at: Annotated[
+        str,
+        typer.Option(
+            "--at",
+            metavar="TIME",
+            help="Point it where it did then: 2026-01-31T12:00:00Z, or 24h for a day ago.",
+        ),
+    ] = "",
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="How many moves to take back; without more, one.")
+    ] = None,
     config: ConfigOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+    output: OutputOption = Form.TEXT,
 ) -> None:
     """Point a tag at what it pointed at before."""
-    from entrepot.core.digest import Digest
-    from entrepot.core.errors import EntrepotError
-    from entrepot.core.names import RepositoryName, Tag
-    from entrepot.services.tag_history import Target, roll_back_tag
+    from entrepot.api.v1 import undo
+    from entrepot.api.v1.forms_undo import Rollback
 
-    name, _, text = reference.rpartition(":")
-    try:
-        where, parsed = RepositoryName.parse(name), Tag.parse(text)
-        target = Target(Digest.parse(to) if to else None, steps=steps)
-    except EntrepotError as error:
-        fail(str(error))
-    done = _do(config, lambda stores, by: roll_back_tag(stores, where, parsed, target, by=by))
+    name, colon, text = reference.partition(":")
+    if not colon:
+        fail(f"{reference!r} names no tag: write REPOSITORY:TAG")
+    if sum((bool(to), bool(at), steps is not None)) > 1:
+        fail("say one of --to, --at and --steps")
+    body = Rollback(tag=text, to=to, at=past(at) if at else None, steps=steps)
+    done = Place(config, url, token).do(undo.roll_back, name, body)
+    if output is Form.JSON:
+        show_one(row(done), output=output)
+        return
     typer.echo(f"{reference} points at {done.digest}; before it was {done.previous or 'nowhere'}")

@@ -1,11 +1,13 @@
 """Undoing deletions and moves of tags: where a tag pointed, and what can be wrong with that."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from msgspec import Struct
 
 from entrepot.core.digest import Digest
 from entrepot.core.errors import EntrepotError
+from entrepot.core.names import RepositoryName, Tag
 
 
 class UndoError(EntrepotError):
@@ -29,6 +31,26 @@ class Move(Struct, frozen=True):
     previous: Digest | None
     changed_at: int
     changed_by: str | None
+
+
+class Trashed(NamedTuple):
+    """A tag or a manifest in the trash. A tag has no media type and no payload."""
+
+    id: int
+    repository_id: int
+    repository: RepositoryName
+    kind: str
+    tag: Tag
+    digest: Digest
+    media_type: str
+    created_at: int
+    created_by: str | None
+    deleted_at: int
+    deleted_by: str | None
+    operation: str
+    expires_at: int
+    subject: Digest | None
+    payload: bytes | None
 
 
 def find_target(moves: Sequence[Move], *, steps: int) -> Digest:

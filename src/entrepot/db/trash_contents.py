@@ -1,11 +1,11 @@
 """What is in the trash: finding it, taking it out again, and letting it go for good."""
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from entrepot.core.digest import Digest
 from entrepot.core.manifest import companion_tags
-from entrepot.core.names import RepositoryName, Tag
+from entrepot.core.undo import Trashed
 from entrepot.db.engine import Reader, Row, Transaction
 from entrepot.db.reviews import OR_LATER_LINK, OR_LATER_MANIFEST
 
@@ -46,6 +46,12 @@ _LIST_REPOSITORIES_OF_OPERATION = """
     SELECT DISTINCT repositories.name FROM trash
     JOIN repositories ON repositories.id = trash.repository_id
     WHERE trash.operation = :operation ORDER BY repositories.name
+"""
+_LIST_REPOSITORIES_BELOW = """
+    SELECT name FROM repositories
+    WHERE (name = :name OR (name >= :first AND name < :end))
+      AND EXISTS (SELECT 1 FROM trash WHERE trash.repository_id = repositories.id)
+    ORDER BY name
 """
 _LIST_MISSING = """
     SELECT trash_references.digest FROM trash_references
@@ -104,26 +110,6 @@ _REVIEW_TARGET = f"""
 _AFTER_SLASH: Final = chr(ord("/") + 1)
 
 
-class Trashed(NamedTuple):
-    """A tag or a manifest in the trash. A tag has no media type and no payload."""
-
-    id: int
-    repository_id: int
-    repository: RepositoryName
-    kind: str
-    tag: Tag
-    digest: Digest
-    media_type: str
-    created_at: int
-    created_by: str | None
-    deleted_at: int
-    deleted_by: str | None
-    operation: str
-    expires_at: int
-    subject: Digest | None
-    payload: bytes | None
-
-
 async def find_trashed(reader: Reader, number: int) -> Trashed | None:
     """Return what has an id in the trash, or None."""
     row = await reader.fetch_one(_FIND, {"id": number})
@@ -152,8 +138,7 @@ async def list_namespace_trash(
     """Return what is in the trash of all repositories in a namespace and below, the last first,
     before an id; the root has an empty name.
     """
-    first, end = (f"{name}/", f"{name}{_AFTER_SLASH}") if name else ("", "~")
-    values = {"name": name, "first": first, "end": end, "before": before, "limit": limit}
+    values = _below(name) | {"before": before, "limit": limit}
     return [_trashed(row) for row in await reader.fetch_all(_LIST_BELOW, values)]
 
 
@@ -161,6 +146,19 @@ async def list_operation_repositories(reader: Reader, operation: str) -> list[st
     """Return the names of the repositories that a deletion was in."""
     rows = await reader.fetch_all(_LIST_REPOSITORIES_OF_OPERATION, {"operation": operation})
     return [row[0] for row in rows]
+
+
+async def list_trashed_repositories(reader: Reader, namespace: str) -> list[str]:
+    """Return the names of the repositories in a namespace and below that have something in the
+    trash; the root has an empty name.
+    """
+    rows = await reader.fetch_all(_LIST_REPOSITORIES_BELOW, _below(namespace))
+    return [row[0] for row in rows]
+
+
+def _below(name: str) -> dict[str, object]:
+    first, end = (f"{name}/", f"{name}{_AFTER_SLASH}") if name else ("", "~")
+    return {"name": name, "first": first, "end": end}
 
 
 async def find_trashed_manifest(reader: Reader, repository: int, digest: Digest) -> Trashed | None:

@@ -7,7 +7,7 @@ import msgspec
 from entrepot.core.audit import Actor, event
 from entrepot.core.digest import Digest
 from entrepot.core.manifest import Manifest, is_companion_tag, parse
-from entrepot.core.undo import UndoConflictError, UndoError
+from entrepot.core.undo import Trashed, UndoConflictError, UndoError
 from entrepot.db import Transaction
 from entrepot.db.blobs import link_blob
 from entrepot.db.counting import find_home
@@ -15,7 +15,6 @@ from entrepot.db.manifests import NewManifest, add_manifest, find_manifest_id
 from entrepot.db.reviews import review_manifest
 from entrepot.db.tags import find_tag, set_tag
 from entrepot.db.trash_contents import (
-    Trashed,
     find_trashed,
     find_trashed_manifest,
     list_children,

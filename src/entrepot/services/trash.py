@@ -11,12 +11,11 @@ from typing import Final, NamedTuple
 
 from entrepot.core.audit import Actor, event
 from entrepot.core.protections import Hold, find_holding
-from entrepot.core.undo import UndoConflictError, UndoUnknownError
+from entrepot.core.undo import Trashed, UndoConflictError, UndoUnknownError
 from entrepot.db import Reader, Transaction
 from entrepot.db.holds import list_live_holds
 from entrepot.db.tags import find_tag
 from entrepot.db.trash_contents import (
-    Trashed,
     find_trashed,
     let_go,
     list_expired,
@@ -24,6 +23,7 @@ from entrepot.db.trash_contents import (
     list_operation_repositories,
     list_operation_trash,
     list_repository_trash,
+    list_trashed_repositories,
 )
 from entrepot.services.audit import Notes
 from entrepot.services.restoring import Restoring
@@ -34,6 +34,8 @@ BATCH: Final = 200
 
 NEWEST: Final = 2**62
 """Above every id."""
+
+NOTHING_SUCH: Final = "there is nothing like that in the trash"
 
 
 _WINDOW: Final = Actor(kind="registry", method="trash", reason="the window of the trash is over")
@@ -82,20 +84,22 @@ async def list_trash(
 
 
 async def list_places(reader: Reader, wanted: Selection) -> list[str]:
-    """Return the repositories in which something is selected by id or operation.
+    """Return the repositories of which something is selected.
 
     Raises:
         UndoUnknownError: there is nothing like that in the trash.
     """
-    if wanted.ids:
-        rows = [(number, await find_trashed(reader, number)) for number in wanted.ids]
-        unknown = [str(number) for number, row in rows if row is None]
-        if unknown:
-            raise UndoUnknownError(f"there is nothing in the trash with id {', '.join(unknown)}")
-        return sorted({row.repository for _, row in rows if row is not None})
-    found = await list_operation_repositories(reader, wanted.operation)
+    if wanted.repository:
+        found = [wanted.repository]
+    elif wanted.operation:
+        found = await list_operation_repositories(reader, wanted.operation)
+    elif wanted.ids:
+        rows = [await find_trashed(reader, number) for number in wanted.ids]
+        found = sorted({row.repository for row in rows if row is not None})
+    else:
+        found = await list_trashed_repositories(reader, wanted.namespace)
     if not found:
-        raise UndoUnknownError(f"there is nothing in the trash of operation {wanted.operation}")
+        raise UndoUnknownError(NOTHING_SUCH)
     return found
 
 
@@ -120,7 +124,7 @@ async def restore(stores: Stores, wanted: Selection, *, by: Actor, force: bool =
         )
         before = rows[-1].id
     if not parts:
-        raise UndoUnknownError("there is nothing like that in the trash")
+        raise UndoUnknownError(NOTHING_SUCH)
     left = tuple(sorted({tag for part in parts for tag in part.left}))
     return Restored(sum(part.manifests for part in parts), sum(part.tags for part in parts), left)
 
@@ -178,7 +182,7 @@ async def empty_trash(stores: Stores, wanted: Selection, *, by: Actor) -> Emptie
         parts.append(await _let_rows_go(stores, rows, by=by))
         before = rows[-1].id
     if not parts:
-        raise UndoUnknownError("there is nothing like that in the trash")
+        raise UndoUnknownError(NOTHING_SUCH)
     return Emptied(sum(part.gone for part in parts), sum(part.held for part in parts))
 
 

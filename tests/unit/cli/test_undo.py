@@ -1,4 +1,4 @@
-"""`entrepot trash` and `entrepot tag` on the host."""
+"""What `entrepot trash` and `entrepot tag` refuse, and why."""
 
 from __future__ import annotations
 
@@ -23,7 +23,16 @@ CONFIG = (
         (["trash", "empty", "3"], 1, "--yes"),
         (["trash", "empty", "--repository", "a", "--yes"], 1, "nothing like that"),
         (["tag", "rollback", "a:v1"], 1, "no repository a"),
-        (["tag", "rollback", "a"], 1, "invalid"),
+        (["tag", "rollback", "a"], 1, "'a' names no tag: write REPOSITORY:TAG"),
+        (["tag", "rollback", "a:"], 1, "'' is no tag"),
+        (["tag", "rollback", "A:v1"], 1, "invalid"),
+        (["tag", "rollback", "a:v1", "--to", "sha256:x"], 1, "'sha256:x' is no digest"),
+        (["tag", "rollback", "a:v1", "--at", "then"], 1, "'then' is not a time"),
+        (["tag", "rollback", "a:v1", "--at", "1h", "--steps", "1"], 1, "one of --to, --at and"),
+        (["tag", "history", "a"], 1, "no repository a"),
+        (["trash", "list", "--namespace", "A"], 1, "can't be a namespace"),
+        (["trash", "restore", "3", "--namespace", "/"], 1, "say what"),
+        (["trash", "restore", "--namespace", "/"], 1, "nothing like that"),
     ],
 )
 def test_what_is_told(tmp_path: Path, command: list[str], status: int, told: str) -> None:

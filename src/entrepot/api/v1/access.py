@@ -11,24 +11,19 @@ from entrepot.api.v1.forms import (
     RoleView,
     Verdict,
 )
-from entrepot.api.v1.operation import Call
+from entrepot.api.v1.operation import Call, parse_mark
 from entrepot.core.access import Action
 from entrepot.core.decision import AccessError, Grant, SubjectKind, parse_namespace
 from entrepot.core.patterns import parse_pattern, parse_tag_pattern
 from entrepot.core.roles import parse_action, parse_actions
-
-_LONGEST_ID = 18
 
 
 async def list_grants(
     call: Call, *, namespace: str = "", limit: Limit = PAGE, after: After = ""
 ) -> Page[GrantView]:
     """List the grants in a namespace itself, or, without one, all of them, oldest first."""
-    if after and not (after.isascii() and after.isdigit() and len(after) <= _LONGEST_ID):
-        raise AccessError(f"{after[:32]!r} is not the number of a grant")
-    found = await call.services.grants.page(
-        namespace or None, after=int(after or 0), limit=limit + 1
-    )
+    begin = parse_mark(after, first=0)
+    found = await call.services.grants.page(namespace or None, after=begin, limit=limit + 1)
     shown = [GrantView.of(grant) for grant in found[:limit]]
     return Page(shown, str(shown[-1].id) if len(found) > limit else None)
 

@@ -6,6 +6,7 @@ from entrepot.core.accounts import ROBOT_PREFIX
 from entrepot.core.decision import parse_namespace
 from entrepot.core.names import RepositoryName
 from entrepot.core.roles import CONTENT, parse_action
+from entrepot.services.trash import NOTHING_SUCH, list_places
 
 
 async def in_namespace(_call: Call, action: Action, sent: Sent) -> Need:
@@ -40,6 +41,26 @@ async def on_repository(_call: Call, action: Action, sent: Sent) -> Need:
     """On the repository that the path names."""
     name = RepositoryName.parse(sent.positional[0])
     return Need(action, name, repository=name, missing=f"there is no repository {name}")
+
+
+async def on_tag(_call: Call, action: Action, sent: Sent) -> Need:
+    """On the tag that the body names, of the repository that the path names."""
+    name = RepositoryName.parse(sent.positional[0])
+    missing = f"there is no repository {name}"
+    return Need(action, name, repository=name, tag=sent.positional[-1].tag, missing=missing)
+
+
+async def of_trash(call: Call, action: Action, sent: Sent) -> Need:
+    """On every repository of which something is selected in the trash: one where it is not allowed
+    is what counts.
+    """
+    places = await list_places(call.content().index, sent.positional[-1].parsed())
+    name = places[0]
+    for name in places:
+        decision = await call.services.access.decide(call.identity, action, repository=name)
+        if not decision.allowed:
+            break
+    return Need(action, name, repository=name, missing=NOTHING_SUCH)
 
 
 async def of_grant(call: Call, action: Action, sent: Sent) -> Need:

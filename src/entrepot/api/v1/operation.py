@@ -26,7 +26,7 @@ from entrepot.api.http import Headers, Request, Response, empty_response, json_r
 from entrepot.api.v1.forms import Page, Stream
 from entrepot.core.access import Action, Identity
 from entrepot.core.accounts import AccountConflictError, AccountError, AccountUnknownError
-from entrepot.core.audit import Actor
+from entrepot.core.audit import Actor, on_host
 from entrepot.core.cron import CronError
 from entrepot.core.decision import AccessConflictError, AccessError, AccessUnknownError
 from entrepot.core.errors import (
@@ -41,9 +41,15 @@ from entrepot.core.errors import (
     UnauthorizedError,
 )
 from entrepot.core.patterns import PatternInvalidError
+from entrepot.core.protections import (
+    ProtectionConflictError,
+    ProtectionError,
+    ProtectionUnknownError,
+)
 from entrepot.core.quotas import QuotaError, QuotaUnknownError
 from entrepot.core.retention_policy import RetentionInvalidError
 from entrepot.core.roles import RoleInvalidError
+from entrepot.core.undo import UndoError, UndoUnknownError
 from entrepot.core.work import WorkError, WorkUnknownError
 from entrepot.services.administration import Administration
 from entrepot.services.auditing import AuditError
@@ -54,17 +60,21 @@ LARGEST: Final = 65_536
 """Bytes of a body at most."""
 
 _LONGEST_FIELD: Final = 512
+_LONGEST_MARK: Final = 19
 _MOST_ID: Final = 2**63 - 1
 _NEVER_KEPT: Final[Headers] = [(b"cache-control", b"no-store")]
 _INVALID: Final = (
     *(AccessError, AccountError, AuditError, CronError, RoleInvalidError, PatternInvalidError),
-    *(QuotaError, RetentionInvalidError, RetentionUnknownError, WorkError),
+    *(ProtectionError, QuotaError, RetentionInvalidError, RetentionUnknownError),
+    *(UndoError, WorkError),
 )
 _UNKNOWN: Final = (
-    *(AccessUnknownError, AccountUnknownError, QuotaUnknownError, RetentionUnknownError),
-    WorkUnknownError,
+    *(AccessUnknownError, AccountUnknownError, ProtectionUnknownError, QuotaUnknownError),
+    *(RetentionUnknownError, UndoUnknownError, WorkUnknownError),
 )
-_CONFLICT: Final = (AccessConflictError, AccountConflictError)
+_CONFLICT: Final = (
+    *(AccessConflictError, AccountConflictError, ProtectionConflictError, UndoError),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +86,11 @@ class Call:
     by: Actor | str
     stores: Stores | None = None
 
+    @property
+    def actor(self) -> Actor:
+        """By whom it is recorded, also if that is a command on the host."""
+        return on_host(self.by) if isinstance(self.by, str) else self.by
+
     def content(self) -> Stores:
         """Return what operations on content work on, or raise `NotFoundError`."""
         if self.stores is None:
@@ -84,13 +99,14 @@ class Call:
 
 
 class Need(NamedTuple):
-    """What must be allowed, in a namespace or on a repository. `missing` says what doesn't exist
-    for those who may not see the place; with `secret` for all who may not.
+    """What must be allowed, in a namespace, or on a repository or one of its tags. `missing` says
+    what doesn't exist for those who may not see the place; with `secret` for all who may not.
     """
 
     action: Action
     namespace: str = ""
     repository: str | None = None
+    tag: str | None = None
     missing: str = ""
     secret: bool = False
 
@@ -158,7 +174,11 @@ class Operation:
         except _INVALID as error:
             raise _told(error) from error
         decision = await access.decide(
-            call.identity, need.action, namespace=need.namespace, repository=need.repository
+            call.identity,
+            need.action,
+            namespace=need.namespace,
+            repository=need.repository,
+            tag=need.tag,
         )
         request.decision = decision
         if decision.allowed:
@@ -225,6 +245,16 @@ class Operation:
             return msgspec.json.decode(body, type=self.body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise RequestInvalidError({"in": "body", "reason": str(error)}) from error
+
+
+def parse_mark(after: str, *, first: int) -> int:
+    """Return the number of the entry after which a page begins; `first` if it is the first one."""
+    if not after:
+        return first
+    if not (after.isascii() and after.isdigit() and len(after) < _LONGEST_MARK):
+        reason = f"{after[:32]!r} is not the mark of a page"
+        raise RequestInvalidError({"at": "after", "reason": reason})
+    return int(after)
 
 
 async def sees(call: Call, namespace: str) -> bool:

@@ -13,6 +13,7 @@ from entrepot.api.v1 import (
     registry,
     retention,
     robots,
+    undo,
     usage,
     users,
     work,
@@ -26,7 +27,9 @@ from entrepot.api.v1.needs import (
     of_owner,
     of_question,
     of_robot,
+    of_trash,
     on_repository,
+    on_tag,
     seeing_it,
 )
 from entrepot.api.v1.openapi import Description
@@ -53,6 +56,13 @@ _OPERATIONS: Final = (
     _route(
         "GET", "/repositories/{repository}/tags", Action.PULL, registry.list_tags, on_repository
     ),
+    _route(
+        "GET", "/repositories/{repository}/history", Action.PULL, undo.list_history, on_repository
+    ),
+    _route("POST", "/repositories/{repository}/rollback", Action.TAG, undo.roll_back, on_tag),
+    _route("GET", "/trash", Action.CONNECT, undo.list_trash),
+    _route("POST", "/trash/restore", Action.TAG, undo.restore_trash, of_trash),
+    _route("POST", "/trash/empty", Action.DELETE, undo.empty_trash, of_trash),
     _route("GET", "/namespaces", Action.CONNECT, namespaces.list_namespaces),
     _route("POST", "/namespaces", Action.SETTINGS, namespaces.create_namespace, above, 201),
     _route("GET", "/namespaces/{namespace}", Action.LIST, namespaces.show_namespace, seeing_it),

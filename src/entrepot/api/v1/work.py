@@ -8,8 +8,7 @@ from entrepot.api.v1.forms_work import (
     ScheduleMake,
     ScheduleView,
 )
-from entrepot.api.v1.operation import Call
-from entrepot.core.work import WorkError
+from entrepot.api.v1.operation import Call, parse_mark
 
 
 async def list_schedules(
@@ -57,7 +56,7 @@ async def list_runs(
 ) -> Page[RunView]:
     """List what was done in the background, or is being done, the newest first."""
     runs = call.services.runs
-    found = await runs.list(kind=kind, before=_mark(after), limit=limit + 1)
+    found = await runs.list(kind=kind, before=parse_mark(after, first=2**62), limit=limit + 1)
     page = [RunView.of(run) for run in found[:limit]]
     return Page(page, str(page[-1].id) if len(found) > limit else None)
 
@@ -72,11 +71,3 @@ async def request_run(call: Call, body: RunMake) -> RunView:
 async def show_run(call: Call, run: int) -> RunView:
     """Show a run, also while it is under way."""
     return RunView.of(await call.services.runs.find(run))
-
-
-def _mark(after: str) -> int:
-    if not after:
-        return 2**62
-    if not (after.isascii() and after.isdigit() and len(after) < 19):
-        raise WorkError(f"{after[:32]!r} is not the mark of a page")
-    return int(after)
