@@ -82,8 +82,12 @@ def _add(keepers: list[Keeper], reason: Reason, until: int, now: int) -> None:
         keepers.append(Keeper(reason, until))
 
 
-def kept_until(keepers: list[Keeper]) -> int:
+def kept_until(keepers: list[Keeper], *, now: int, keeping: Keeping) -> int:
     """Return when to look again: 0 if nothing keeps it, `FOREVER` if it need not be looked at until
-    something that keeps it goes.
+    something that keeps it goes. A hold without an end is no such thing: what it keeps may have
+    lost everything else meanwhile, so it is looked at again and again.
     """
-    return max((keeper.until for keeper in keepers), default=0)
+    if any(each.until == FOREVER and each.reason != "hold" for each in keepers):
+        return FOREVER
+    until = max((keeper.until for keeper in keepers), default=0)
+    return now + keeping.deleted if until == FOREVER else until

@@ -253,16 +253,15 @@ class Collector:
 
     async def look(self) -> Done:
         """Look at some of what is due. Raises and ends as `step`."""
-        now = await self._clock.tell_time()
-        limit, steady = self._pace.batch, self._clock.read
-        since = steady().ran
+        now, since = await self._begin()
+        limit = self._pace.batch
         left = await self._remover.take_over(now=now, limit=limit)
         done = await self._delete(left, since=since, now=now)
         done += Done(looked=len(left) + await self._expire(now))
         if await is_anything_due(self._stores.index, now=now):
             manifests = await look_at_manifests(self._stores, now=now, limit=limit)
             done += self._count("manifest", manifests)
-            since = steady().ran
+            now, since = await self._begin()
             lease = self._remover.lease(now)
             links = await look_at_links(self._stores, lease, now=now, limit=limit)
             done += self._count("link", links)
@@ -273,16 +272,22 @@ class Collector:
 
     async def sweep(self, names: Iterable[str] = SWEEPS) -> Done:
         """Do a part of each sweep. Raises and ends as `step`."""
-        now = await self._clock.tell_time()
         done = Done()
         for name in names:
-            since = self._clock.read().ran
+            now, since = await self._begin()
             part = await self._sweeps.go_on(name, now=now, lease=self._remover.lease(now))
             done += await self._delete(part.doomed, since=since, now=now)
             done += Done(swept=part.looked, repositories=part.repositories)
             if self._metrics is not None:
                 self._metrics.collected("repository", part.repositories)
         return done
+
+    async def _begin(self) -> tuple[int, int]:
+        """Return the time, and what the clock that goes evenly said at that moment or before: what
+        is doomed from here on has a lease that begins with them.
+        """
+        since = self._clock.read().ran
+        return await self._clock.tell_time(), since
 
     async def _expire(self, now: int) -> int:
         """Empty the trash of what can't be brought back any more."""

@@ -3,6 +3,7 @@
 Each call is one transaction of at most `limit` reviews (docs/collection.md, "A look").
 """
 
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from entrepot.core.audit import Actor, Event, event
@@ -13,6 +14,7 @@ from entrepot.core.collecting import (
     kept_until,
 )
 from entrepot.core.digest import Digest
+from entrepot.core.errors import DeniedError
 from entrepot.core.keeping import Keeping
 from entrepot.core.names import RepositoryName
 from entrepot.db import Transaction
@@ -31,8 +33,9 @@ from entrepot.db.collection import (
 )
 from entrepot.db.doomed import Doomed, Lease, doom_blobs
 from entrepot.db.manifests import delete_manifests
-from entrepot.db.tags import delete_tags
+from entrepot.db.tags import delete_tags, find_tag
 from entrepot.services.audit import Notes
+from entrepot.services.protection import check_may_go
 from entrepot.services.stores import Stores
 
 COLLECTOR: Final = Actor(
@@ -62,7 +65,9 @@ class Look(NamedTuple):
 
 def stays_until(manifest: DueManifest, *, now: int, keeping: Keeping) -> int:
     """Return when to look at a manifest again, as `kept_until` has it."""
-    until = kept_until(keepers_of_manifest(manifest.facts, now=now, keeping=keeping))
+    until = kept_until(
+        keepers_of_manifest(manifest.facts, now=now, keeping=keeping), now=now, keeping=keeping
+    )
     return until if until or keeping.untagged or manifest.event == "asked" else FOREVER
 
 
@@ -70,12 +75,12 @@ def link_stays_until(link: DueLink, *, now: int, keeping: Keeping) -> int:
     """The same of a link; one that is gone need not be looked at again."""
     if link.facts is None:
         return FOREVER
-    return kept_until(keepers_of_link(link.facts, now=now, keeping=keeping))
+    keepers = keepers_of_link(link.facts, now=now, keeping=keeping)
+    return kept_until(keepers, now=now, keeping=keeping)
 
 
 async def look_at_manifests(stores: Stores, *, now: int, limit: int) -> Look:
     """Look at manifests that are due by `now`, and remove those that nothing keeps."""
-    told_until = stores.now() + stores.keeping.told
 
     async def work(transaction: Transaction, notes: Notes) -> Look:
         if await is_importing(transaction):
@@ -99,7 +104,9 @@ async def look_at_manifests(stores: Stores, *, now: int, limit: int) -> Look:
                 await _drop_companions(transaction, notes, manifest, stores)
             notes.add(_told(manifest))
         ids = [manifest.id for manifest in gone]
-        await delete_manifests(transaction, ids, review_after=told_until)
+        # From the moment when they are written: until then clients are told without a trace.
+        after = stores.now() + stores.keeping.told
+        await delete_manifests(transaction, ids, review_after=after)
         removed = tuple(Removed(manifest.name, manifest.digest) for manifest in gone)
         return Look(len(due), len(again), removed)
 
@@ -118,9 +125,22 @@ def _told(manifest: DueManifest) -> Event:
 async def _drop_companions(
     transaction: Transaction, notes: Notes, manifest: DueManifest, stores: Stores
 ) -> None:
-    """Remove the tags that say that something belongs to a manifest, which is about to go."""
-    tags = await list_companion_tags(transaction, manifest.repository, manifest.digest)
-    now = stores.now()
+    """Remove the tags that say that something belongs to a manifest, which is about to go; but for
+    those that are protected, and those of what is on hold.
+    """
+    now, tags = stores.now(), []
+    for tag in await list_companion_tags(transaction, manifest.repository, manifest.digest):
+        found = await find_tag(transaction, manifest.repository, tag)
+        with suppress(DeniedError):
+            await check_may_go(
+                transaction,
+                manifest.name,
+                manifest.repository,
+                tags=[tag],
+                manifests=[found[1]] if found else [],
+                now=now,
+            )
+            tags.append(tag)
     await delete_tags(
         transaction,
         manifest.repository,

@@ -37,9 +37,11 @@ _TAKES: Final = 60_000_000
 _PATIENCE: Final = 30.0
 """Seconds after which the store has not answered."""
 
-_FIRST_PAUSE: Final = 5_000_000
+_FIRST_PAUSE: Final = _TAKES
 _LONGEST_PAUSE: Final = 3600 * 1_000_000
-"""Microseconds before a deletion that failed is tried again: twice as long each time."""
+"""Microseconds before a deletion that failed is tried again: twice as long each time. Something of
+it may be under way after it failed, and must not outlast the next one: then there may be a new
+object."""
 
 _log = structlog.get_logger("entrepot.collection")
 
@@ -78,7 +80,7 @@ class Remover:
 
     async def delete(self, doomed: Sequence[Doomed], *, since: int, now: int) -> Deletion:
         """Delete objects for which this owner's lease began at `since` by the steady clock or
-        later; `now` is the time that collection goes by.
+        later; `now` was the time that collection goes by then.
         """
         if not doomed:
             return Deletion()
@@ -86,8 +88,9 @@ class Remover:
             _log.warning("objects are left to another owner: the lease is nearly over")
             return Deletion(failed=len(doomed))
         failures = await self._try([blob.digest for blob in doomed])
+        ended = now + self._steady() - since
         retries = {
-            blob.digest: (failures[blob.digest], now + _pause(blob.attempts))
+            blob.digest: (failures[blob.digest], ended + _pause(blob.attempts))
             for blob in doomed
             if blob.digest in failures
         }

@@ -59,7 +59,7 @@ async def store_blob(
     """
     waits = iter(pauses)
     while True:
-        asked_at = stores.now()
+        asked = _read_clocks(stores)
         known = await find_blob_state(stores.index, digest)
         if known.doomed:
             await asyncio.sleep(_next(waits, digest))
@@ -70,9 +70,19 @@ async def store_blob(
                 return
         elif not await received.put():
             raise _unavailable(digest)
-        elif stores.now() - asked_at < _CURRENT and await record(size, known.deleted_at):
+        elif _is_current(stores, asked) and await record(size, known.deleted_at):
             return
         _next(waits, digest)  # it changed meanwhile: look again, but not for ever
+
+
+def _read_clocks(stores: Stores) -> tuple[int, int]:
+    """Return what the clock says, and one that nobody sets: it may stand while a machine sleeps."""
+    return stores.now(), int(asyncio.get_running_loop().time() * 1_000_000)
+
+
+def _is_current(stores: Stores, asked: tuple[int, int]) -> bool:
+    """Whether what was asked is known to be still right, whatever happened to the clock since."""
+    return max(now - then for now, then in zip(_read_clocks(stores), asked, strict=True)) < _CURRENT
 
 
 def is_safe(state: BlobState, *, seen: int | None) -> bool:

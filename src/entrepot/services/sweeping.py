@@ -138,9 +138,9 @@ class Sweeps:
             limit=_PAGE,
         )
         unused = [link for link in page if link.unused]
-        after = self._stores.now() + self._stores.keeping.told
 
         async def work(transaction: Transaction) -> None:
+            after = self._stores.now() + self._stores.keeping.told
             for link in unused:
                 await review_link(
                     transaction, link.repository, link.digest, after=after, event="blob.unused"
