@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,6 +18,7 @@ from entrepot.storage import StorageSettingError
 from entrepot.storage.retries import Retries
 from entrepot.storage.s3 import S3Client
 from entrepot.storage.s3_requests import bucket_url
+from tests.certificates import Authority, Pair
 from tests.faulty import start_proxy
 from tests.objectstores import ACCESS_KEY, SECRET_KEY, SeaweedFS
 from tests.storage.conftest import MIB
@@ -92,6 +97,44 @@ async def test_large_copies_are_made_in_parts(seaweedfs: SeaweedFS, size: int) -
     assert [u async for u in client.unfinished("s3/")] == []
     await client.delete(["s3/large", "s3/copied"])
     await client.close()
+
+
+@asynccontextmanager
+async def over_tls(port: int, pair: Pair) -> AsyncIterator[int]:
+    """The port of a server that takes TLS away and passes everything on to `port`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.certificate, pair.key)
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65_536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back, forth = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(pass_on(reader, forth), pass_on(back, writer))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    async with server:
+        yield int(server.sockets[0].getsockname()[1])
+
+
+async def test_a_certificate_of_nobody(seaweedfs: SeaweedFS, tmp_path: Path) -> None:
+    """`skipverify` is for that; without it nothing is sent, and the key is named."""
+    async with over_tls(seaweedfs.port, Authority(tmp_path).server()) as port:
+        settings = {"regionendpoint": f"127.0.0.1:{port}", "secure": True}
+        strict = seaweedfs.client("tests", **settings)
+        with pytest.raises(StorageSettingError, match="no TLS with ") as caught:
+            await strict.read("nothing")
+        assert caught.value.setting == "regionendpoint"
+        await strict.close()
+        lax = seaweedfs.client("tests", **settings, skipverify=True)
+        key = f"s3/{uuid4()}"
+        await lax.put(key, b"over TLS")
+        assert await lax.read(key) == b"over TLS"
+        await lax.close()
 
 
 async def test_a_store_without_conditional_writes(seaweedfs: SeaweedFS) -> None:
