@@ -28,7 +28,7 @@ _IN_AREA: Final = """
 """
 # What is linked from nowhere else.
 _MEASURE = f"""
-    SELECT COALESCE(SUM(blobs.size), 0) FROM (
+    SELECT CAST(COALESCE(SUM(blobs.size), 0) AS BIGINT) FROM (
         SELECT DISTINCT repository_blobs.digest FROM repositories
         JOIN repository_blobs ON repository_blobs.repository_id = repositories.id
         WHERE {_IN_AREA}

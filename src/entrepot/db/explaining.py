@@ -69,7 +69,9 @@ _COUNT_IN = """
            (SELECT count(*) FROM tags WHERE repository_id = :repository)
 """
 _MEASURE_REPOSITORY = """
-    SELECT coalesce(sum(size), 0), coalesce(sum(CASE WHEN alone THEN size ELSE 0 END), 0) FROM (
+    SELECT CAST(coalesce(sum(size), 0) AS BIGINT),
+        CAST(coalesce(sum(CASE WHEN alone THEN size ELSE 0 END), 0) AS BIGINT)
+    FROM (
         SELECT blobs.size AS size, NOT EXISTS (
             SELECT 1 FROM manifest_blobs AS others
             WHERE others.digest = repository_blobs.digest

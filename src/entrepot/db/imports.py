@@ -72,8 +72,9 @@ _NOTE_PROGRESS = """
     WHERE import_id = :import AND name = :name
 """
 _COUNT = """
-    SELECT count(*), coalesce(sum(CASE WHEN done THEN 1 ELSE 0 END), 0),
-           coalesce(sum(manifests), 0), coalesce(sum(seen), 0), coalesce(sum(indexed), 0)
+    SELECT count(*), CAST(coalesce(sum(CASE WHEN done THEN 1 ELSE 0 END), 0) AS BIGINT),
+        CAST(coalesce(sum(manifests), 0) AS BIGINT), CAST(coalesce(sum(seen), 0) AS BIGINT),
+        CAST(coalesce(sum(indexed), 0) AS BIGINT)
     FROM import_repositories WHERE import_id = :import
 """
 _FORGET_REPOSITORIES = "DELETE FROM import_repositories WHERE import_id = :import"

@@ -25,14 +25,14 @@ _LIST_TAGS = """
     SELECT tags.name, manifests.digest, manifests.media_type, tags.updated_at,
         (SELECT MAX(pulled_at) FROM pull_statistics
          WHERE manifest_id = tags.manifest_id AND tag IN ('', tags.name)),
-        (SELECT COALESCE(SUM(pulls), 0) FROM pull_statistics
+        (SELECT CAST(COALESCE(SUM(pulls), 0) AS BIGINT) FROM pull_statistics
          WHERE manifest_id = tags.manifest_id AND tag IN ('', tags.name)),
         manifests.size + (
-            SELECT COALESCE(SUM(children.size), 0) FROM manifest_children
+            SELECT CAST(COALESCE(SUM(children.size), 0) AS BIGINT) FROM manifest_children
             JOIN manifests AS children ON children.id = manifest_children.child_id
             WHERE manifest_children.parent_id = tags.manifest_id
         ) + (
-            SELECT COALESCE(SUM(blobs.size), 0) FROM (
+            SELECT CAST(COALESCE(SUM(blobs.size), 0) AS BIGINT) FROM (
                 SELECT digest FROM manifest_blobs WHERE manifest_id = tags.manifest_id
                 UNION
                 SELECT digest FROM manifest_children

@@ -10,7 +10,7 @@ _LIST = """
     SELECT digest, size, quarantined_at FROM blobs WHERE digest > :after
     ORDER BY digest LIMIT :limit
 """
-_COUNT = "SELECT count(*), coalesce(sum(size), 0) FROM blobs WHERE digest > :after"
+_COUNT = "SELECT count(*), CAST(coalesce(sum(size), 0) AS BIGINT) FROM blobs WHERE digest > :after"
 _QUARANTINE = """
     UPDATE blobs SET quarantined_at = :now WHERE digest = :digest AND quarantined_at IS NULL
 """

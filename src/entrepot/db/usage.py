@@ -14,7 +14,9 @@ _IN_AREA: Final = """
     (repositories.name = :own OR (repositories.name >= :first AND repositories.name < :end))
 """
 _MEASURE_AREA = f"""
-    SELECT COALESCE(SUM(size), 0), COALESCE(SUM(CASE WHEN alone THEN size ELSE 0 END), 0) FROM (
+    SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT),
+        CAST(COALESCE(SUM(CASE WHEN alone THEN size ELSE 0 END), 0) AS BIGINT)
+    FROM (
         SELECT blobs.size AS size, NOT EXISTS (
             SELECT 1 FROM repository_blobs
             JOIN repositories ON repositories.id = repository_blobs.repository_id
@@ -50,7 +52,9 @@ _MEASURE_TAG = """
         SELECT manifest_children.child_id FROM manifest_children
         JOIN kept ON kept.id = manifest_children.parent_id
     )
-    SELECT COALESCE(SUM(size), 0), COALESCE(SUM(CASE WHEN alone THEN size ELSE 0 END), 0) FROM (
+    SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT),
+        CAST(COALESCE(SUM(CASE WHEN alone THEN size ELSE 0 END), 0) AS BIGINT)
+    FROM (
         SELECT blobs.size AS size, NOT EXISTS (
             SELECT 1 FROM manifest_blobs AS users WHERE users.digest = needed.digest AND (
                 users.manifest_id NOT IN (SELECT id FROM family)

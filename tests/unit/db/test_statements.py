@@ -70,6 +70,20 @@ async def test_postgresql_understands_every_statement(postgres_url: str) -> None
 
 
 @pytest.mark.anyio
+async def test_numbers_are_numbers_in_every_engine(postgres_url: str) -> None:
+    """PostgreSQL adds up BIGINTs to NUMERIC, which would be a text in JSON: it needs a CAST."""
+    connection = await asyncpg.connect(postgres_url)
+    exact = {"int2", "int4", "int8", "bool", "text", "varchar", "bytea"}
+    odd = {}
+    for name, sql in ALL.items():
+        found = (await connection.prepare(positional(sql)[0])).get_attributes()
+        if kinds := {column.type.name for column in found} - exact:
+            odd[name] = kinds
+    await connection.close()
+    assert odd == {}
+
+
+@pytest.mark.anyio
 async def test_an_index_answers_every_statement(postgres_url: str) -> None:
     """On tables that grow with what is stored. With `enable_seqscan` off PostgreSQL reads a whole
     table only if it has no index for the question."""
