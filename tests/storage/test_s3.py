@@ -124,7 +124,7 @@ async def over_tls(port: int, pair: Pair) -> AsyncIterator[int]:
 async def test_a_certificate_of_nobody(seaweedfs: SeaweedFS, tmp_path: Path) -> None:
     """`skipverify` is for that; without it nothing is sent, and the key is named."""
     async with over_tls(seaweedfs.port, Authority(tmp_path).server()) as port:
-        settings = {"regionendpoint": f"127.0.0.1:{port}", "secure": True}
+        settings: dict[str, Any] = {"regionendpoint": f"127.0.0.1:{port}", "secure": True}
         strict = seaweedfs.client("tests", **settings)
         with pytest.raises(StorageSettingError, match="no TLS with ") as caught:
             await strict.read("nothing")
