@@ -14,8 +14,9 @@ from entrepot.config import Config, ConfigError, Problem
 from entrepot.config.schema_lifecycle import Peer
 from entrepot.core.collected import COLLECT
 from entrepot.core.retention import RETENTION
-from entrepot.core.work import FORMS, RECOUNT, Document, Run, WorkError
+from entrepot.core.work import CHECK, FORMS, RECOUNT, Document, Run, WorkError
 from entrepot.db.opening import migrate_index
+from entrepot.services.comparing import Comparer
 from entrepot.services.ownership import find_owned_since
 from entrepot.services.recounting import Recounter
 from entrepot.services.repairing import Repairs
@@ -53,20 +54,31 @@ def open_runner(
         return await clock.tell_time()
 
     retainer = Retainer(stores, tell_time=tell_time, metrics=metrics)
-    scrubber = Scrubber(
-        stores,
-        rate=config.lifecycle.scrub.rate,
-        repairs=_repairs(config, stores),
-        observe=(lambda _condition, _read: None) if metrics is None else metrics.scrubbed,
-    )
+
+    def open_scrubber() -> Scrubber:
+        return Scrubber(
+            stores,
+            rate=config.lifecycle.scrub.rate,
+            repairs=_repairs(config, stores),
+            observe=(lambda _condition, _read: None) if metrics is None else metrics.scrubbed,
+        )
+
     passes = open_passes(
         config, stores, find_owned_since=find_owned_since, metrics=metrics, busyness=busyness
     )
+    comparer = Comparer(
+        stores,
+        scrubber=open_scrubber(),
+        collect=passes.collect,
+        read_time=clock.read_time,
+        find_owned_since=find_owned_since,
+    )
     kinds: Mapping[str, Does] = {
+        CHECK: comparer.run,
         COLLECT: passes.run,
         RECOUNT: Recounter(stores).run,
         RETENTION: retainer.run,
-        "scrub": scrubber.run,
+        "scrub": open_scrubber().run,
     }
     return Runner(
         stores.index,

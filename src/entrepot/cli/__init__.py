@@ -12,6 +12,7 @@ from entrepot.cli import (
     access,
     admin,
     audit,
+    check,
     collection,
     config,
     copying,
@@ -56,6 +57,7 @@ app.add_typer(schedule.app)
 app.add_typer(collection.app)
 app.command("garbage-collect")(collection.garbage_collect)
 app.command()(scrub.scrub)
+app.command()(check.check)
 app.command()(explain.explain)
 app.command()(usage.usage)
 

@@ -42,6 +42,16 @@ class ScrubSettings(Struct, frozen=True, forbid_unknown_fields=True):
     rate: Annotated[int, Meta(ge=0)] | None = None
 
 
+CHECK: Final = "check"
+"""The kind of the work that compares the index with the store."""
+
+
+class CheckSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Of a check: whether what is wrong is repaired."""
+
+    fix: bool = False
+
+
 RECOUNT: Final = "recount"
 """The kind of the work that counts what lies in namespaces with quotas."""
 
@@ -53,6 +63,7 @@ class RecountSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 FORMS: Final[Mapping[str, type[Struct]]] = {
+    CHECK: CheckSettings,
     COLLECT: CollectSettings,
     RECOUNT: RecountSettings,
     RETENTION: RetentionRun,

@@ -5,15 +5,15 @@ at a time, by a lease; a second one would be in the way and do no harm.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
 import structlog
 
-from entrepot.core.collected import COLLECT
 from entrepot.core.errors import EntrepotError
 from entrepot.core.timekeeping import Reading
+from entrepot.db import Transaction
 from entrepot.db.collection import is_anything_due, is_importing, measure_queue
 from entrepot.db.doomed import Doomed
 from entrepot.db.jobs import find_lease_holder, hold_lease, let_lease_go
@@ -29,6 +29,9 @@ from entrepot.telemetry import Metrics
 KIND: Final = "collection"
 """The kind of the lease in `jobs` by which one collector works at a time."""
 
+_FIRST: Final = "collection first"
+"""The kind of the lease by which one goes first who collects at a stretch."""
+
 _SECOND: Final = 1_000_000
 _LEASE: Final = 30 * _SECOND
 """Microseconds for which a collector is the only one, unless it renews that."""
@@ -40,6 +43,11 @@ OVERDUE: Final = 24 * 3600 * _SECOND
 _IDLE: Final = 5.0
 """Seconds between two looks when there is nothing to do, or a quarter of the grace period: well
 below the lease."""
+
+_PATIENCE: Final = 120.0
+"""Seconds for which the collector that works all the time is waited for to rest."""
+
+_LOOK_EVERY: Final = 0.25
 
 _LONGEST_PAUSE: Final = 60.0
 """Seconds after something failed again and again."""
@@ -123,6 +131,7 @@ class Collector:
         self._measured_at = self._sweep_at = -(2**62)
         self._held_until = -(2**62)
         """By the clock that goes evenly."""
+        self._first = False
 
     # Going on -----------------------------------------------------------------------------------
 
@@ -147,6 +156,36 @@ class Collector:
                 await asyncio.sleep(self._pause(done, took=took, failures=failures))
         finally:
             await self.let_go()
+
+    async def go_first(self) -> None:
+        """Wait until nobody else collects: the collector that works all the time rests from now on
+        until this one lets go.
+
+        Raises:
+            CollectionBusyError: another goes first.
+            DatabaseError.
+        """
+        self._first = True
+        until = asyncio.get_running_loop().time() + _PATIENCE
+        while not await self.hold():
+            if asyncio.get_running_loop().time() > until:
+                raise CollectionBusyError("another process collects at this moment")
+            await asyncio.sleep(_LOOK_EVERY)
+
+    async def sweep_all(self, names: Collection[str]) -> AsyncIterator[Done]:
+        """Do whole sweeps from the beginning; yield what was done, little by little. Raises as
+        `everything`.
+        """
+        self._sweeps.begin_anew()
+        left = set(names)
+        while left and not await is_importing(self._stores.index):
+            if not await self.hold():
+                raise CollectionBusyError("another process collects at this moment")
+            began = asyncio.get_running_loop().time()
+            done = await self.sweep(left)
+            left = {name for name in left if not self._sweeps.is_over(name)}
+            yield done
+            await asyncio.sleep(self._breath(done, asyncio.get_running_loop().time() - began))
 
     async def everything(self) -> AsyncIterator[Done]:
         """Look at all that is due, and go through everything once from the beginning; yield what
@@ -173,7 +212,7 @@ class Collector:
     async def _may(self) -> bool:
         """Return whether it is this one who collects: a whole pass goes first."""
         now = self._stores.now()
-        if await find_lease_holder(self._stores.index, COLLECT, now=now) is None:
+        if await find_lease_holder(self._stores.index, _FIRST, now=now) is None:
             return await self.hold()
         if self._held_until > 0:
             await self.let_go()
@@ -219,9 +258,14 @@ class Collector:
         if steady < self._held_until - _LEASE // 2:
             return True
         now, owner = self._stores.now(), self._owner
-        held = await self._stores.index.write_lazily(
-            lambda t: hold_lease(t, KIND, "", owner=owner, now=now, until=now + _LEASE)
-        )
+
+        async def work(transaction: Transaction) -> bool:
+            until = now + _LEASE
+            if self._first:
+                await hold_lease(transaction, _FIRST, "", owner=owner, now=now, until=until)
+            return await hold_lease(transaction, KIND, "", owner=owner, now=now, until=until)
+
+        held = await self._stores.index.write_lazily(work)
         if not held or self._held_until < steady:
             self._sweeps.forget()
             self._clock.forget()
@@ -234,10 +278,13 @@ class Collector:
         """Let another begin at once."""
         self._held_until = -(2**62)
         self._show_nothing()
+
+        async def work(transaction: Transaction) -> None:
+            await let_lease_go(transaction, KIND, "", owner=self._owner)
+            await let_lease_go(transaction, _FIRST, "", owner=self._owner)
+
         try:
-            await self._stores.index.write_lazily(
-                lambda t: let_lease_go(t, KIND, "", owner=self._owner)
-            )
+            await self._stores.index.write_lazily(work)
         except EntrepotError as error:
             _log.warning("the lease of the collector ends by itself", error=str(error))
 

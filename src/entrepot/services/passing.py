@@ -17,7 +17,7 @@ from entrepot.db import Transaction
 from entrepot.db.collection import count_blobs, is_importing, list_waiting
 from entrepot.db.reviews import review_manifest
 from entrepot.db.sweeps import list_manifests
-from entrepot.services.collecting import CollectionBusyError, Collector, Done
+from entrepot.services.collecting import Collector, Done
 from entrepot.services.foreseeing import foresee, foresee_strangers
 from entrepot.services.judging import Removed
 from entrepot.services.stores import Stores
@@ -29,11 +29,6 @@ ENDED: Final = "what registry:2 left is being taken over; nothing is collected b
 _PAGE: Final = 500
 _NOTE_EVERY: Final = 2.0
 """Seconds between two notes of what came of it."""
-
-_PATIENCE: Final = 120.0
-"""Seconds for which the collector that works all the time is waited for to rest."""
-
-_LOOK_EVERY: Final = 0.25
 
 
 class Passes:
@@ -50,7 +45,7 @@ class Passes:
         find_owned_since: FindOwnedSince,
     ) -> None:
         self._stores = stores
-        self._collect = collect
+        self.collect = collect
         self._read_time = read_time
         self._find_owned_since = find_owned_since
 
@@ -101,9 +96,9 @@ class Passes:
         tell: Callable[[Collected], Awaitable[None]],
     ) -> Collected:
         report.delete_untagged = asked.delete_untagged
-        collector = self._collect()
+        collector = self.collect()
         try:
-            await _hold(collector)
+            await collector.go_first()
             if asked.delete_untagged and not await is_importing(self._stores.index):
                 await self._ask_for_untagged(report)
             async for done in collector.everything():
@@ -146,15 +141,6 @@ class Passes:
 
         if manifests:
             await self._stores.index.write_lazily(work)
-
-
-async def _hold(collector: Collector) -> None:
-    """Wait until nobody else collects."""
-    until = asyncio.get_running_loop().time() + _PATIENCE
-    while not await collector.hold():
-        if asyncio.get_running_loop().time() > until:
-            raise CollectionBusyError("another process collects, and does not rest for this pass")
-        await asyncio.sleep(_LOOK_EVERY)
 
 
 def _add(report: Collected, done: Done) -> None:

@@ -9,7 +9,7 @@ fetched from one of them, and takes its place only if it has the right digest.
 import asyncio
 import hashlib
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import msgspec
 import structlog
@@ -98,6 +98,16 @@ class _Place(Struct, frozen=True):
     report: Scrubbed = field(default_factory=Scrubbed)
 
 
+class _Note(Protocol):
+    """Notes how far it is."""
+
+    async def __call__(self, report: Document, *, cursor: Document | None = None) -> None: ...
+
+
+async def _unnoted(report: Document, *, cursor: Document | None = None) -> None:
+    """Nobody goes on with a single blob."""
+
+
 class Scrubber:
     """Scrubs the stores of one registry, at most `rate` bytes in a second unless a run asks for
     another; 0 is without a limit.
@@ -116,22 +126,41 @@ class Scrubber:
         settings = msgspec.convert(task.settings, ScrubSettings)
         rate = self._rate if settings.rate is None else settings.rate
         async with self._repairs:
-            return await _Pass(
-                self._stores, task, rate=rate, repairs=self._repairs, observe=self._observe
-            ).run()
+            return await self._begin(task.cursor, task.note, rate).run()
+
+    async def mend(self, blob: StoredBlob) -> Scrubbed:
+        """Look at one blob as a pass does: if it is damaged or missing, set it apart and fetch it
+        from a peer. Not while this scrubber does a pass.
+        """
+        found = self._begin({}, _unnoted, self._rate)
+        async with self._repairs:
+            await found.scrub_blob(blob)
+        return found.report
+
+    def _begin(self, cursor: Document, note: "_Note", rate: int) -> "_Pass":
+        return _Pass(
+            self._stores, cursor, note, rate=rate, repairs=self._repairs, observe=self._observe
+        )
 
 
 class _Pass:
     def __init__(
-        self, stores: Stores, task: Task, *, rate: int, repairs: Repairs, observe: Observe
+        self,
+        stores: Stores,
+        cursor: Document,
+        note: _Note,
+        *,
+        rate: int,
+        repairs: Repairs,
+        observe: Observe,
     ) -> None:
         self._stores = stores
-        self._task = task
+        self._note = note
         self._repairs = repairs
         self._observe = observe
         self._pace = _Pace(rate)
-        self._place = msgspec.convert(task.cursor, _Place)
-        self._report = self._place.report
+        self._place = msgspec.convert(cursor, _Place)
+        self.report = self._place.report
         self._noted_at = asyncio.get_running_loop().time()
         self._unreadable = 0
 
@@ -139,11 +168,11 @@ class _Pass:
         if not self._place.blobs_done:
             await self._scrub_blobs()
         await self._scrub_manifests()
-        self._report.left = self._report.left_bytes = 0
+        self.report.left = self.report.left_bytes = 0
         return self._document()
 
     def _document(self) -> Document:
-        document: Document = msgspec.to_builtins(self._report)
+        document: Document = msgspec.to_builtins(self.report)
         return document
 
     async def _advance(self, place: _Place, *, at_once: bool = False) -> None:
@@ -152,26 +181,26 @@ class _Pass:
         now = asyncio.get_running_loop().time()
         if at_once or now - self._noted_at >= _NOTE_EVERY:
             self._noted_at = now
-            cursor = msgspec.to_builtins(msgspec.structs.replace(place, report=self._report))
-            await self._task.note(self._document(), cursor=cursor)
+            cursor = msgspec.to_builtins(msgspec.structs.replace(place, report=self.report))
+            await self._note(self._document(), cursor=cursor)
 
     # Blobs --------------------------------------------------------------------------------------
 
     async def _scrub_blobs(self) -> None:
         index = self._stores.index
         after = bytes.fromhex(self._place.blob)
-        self._report.left, self._report.left_bytes = await measure_blobs(index, after=after)
+        self.report.left, self.report.left_bytes = await measure_blobs(index, after=after)
         while page := await list_stored_blobs(index, after=after, limit=_PAGE):
             for blob in page:
-                await self._scrub_blob(blob)
+                await self.scrub_blob(blob)
                 after = blob.digest.packed
-                self._report.blobs += 1
-                self._report.left = max(0, self._report.left - 1)
-                self._report.left_bytes = max(0, self._report.left_bytes - blob.size)
+                self.report.blobs += 1
+                self.report.left = max(0, self.report.left - 1)
+                self.report.left_bytes = max(0, self.report.left_bytes - blob.size)
                 await self._advance(msgspec.structs.replace(self._place, blob=after.hex()))
         await self._advance(msgspec.structs.replace(self._place, blobs_done=True), at_once=True)
 
-    async def _scrub_blob(self, blob: StoredBlob) -> None:
+    async def scrub_blob(self, blob: StoredBlob) -> None:
         condition, problem = await self._look(blob)
         if condition == "whole":
             if blob.quarantined_at is not None:
@@ -210,7 +239,7 @@ class _Pass:
             self._unreadable = 0
         except StorageError as error:
             condition, problem = "unreadable", str(error)
-        self._report.read += read
+        self.report.read += read
         self._observe(condition, read)
         return condition, problem
 
@@ -242,23 +271,23 @@ class _Pass:
                 notes.add(event("blob.release", digest=digest, reason=reason))
             return released
 
-        self._report.released += await self._stores.trail.write(work, by=SCRUBBER)
+        self.report.released += await self._stores.trail.write(work, by=SCRUBBER)
 
     async def _repair(self, blob: StoredBlob, condition: Condition, problem: str) -> None:
         """Fetch a damaged blob from a peer, and report it."""
-        setattr(self._report, condition, getattr(self._report, condition) + 1)
+        setattr(self.report, condition, getattr(self.report, condition) + 1)
         holders = await list_holders(self._stores.index, blob.digest, limit=self._repairs.most)
         source = await self._repairs.fetch_blob(blob.digest, blob.size, holders, by=SCRUBBER)
         if source:
-            self._report.repaired += 1
+            self.report.repaired += 1
             self._observe("repaired", 0)
         self._tell(Finding(str(blob.digest), problem, [*map(str, holders[:_NAMED])], source))
 
     def _tell(self, finding: Finding) -> None:
         tell = _log.warning if finding.repaired else _log.error
         tell("damaged content", **msgspec.to_builtins(finding))
-        if len(self._report.findings) < MOST_FINDINGS:
-            self._report.findings.append(finding)
+        if len(self.report.findings) < MOST_FINDINGS:
+            self.report.findings.append(finding)
 
     # Manifests ----------------------------------------------------------------------------------
 
@@ -272,13 +301,13 @@ class _Pass:
                 ):
                     await self._repair_manifest(manifest)
             after = page[-1].id
-            self._report.manifests += len(page)
+            self.report.manifests += len(page)
             await self._advance(msgspec.structs.replace(self._place, manifest=after))
 
     async def _repair_manifest(self, manifest: StoredPayload) -> None:
-        self._report.damaged += 1
+        self.report.damaged += 1
         source = await self._repairs.fetch_manifest(manifest, by=SCRUBBER)
-        self._report.repaired += bool(source)
+        self.report.repaired += bool(source)
         problem = "the manifest in the index has other bytes than its digest says"
         self._tell(Finding(str(manifest.digest), problem, [str(manifest.name)], source))
 

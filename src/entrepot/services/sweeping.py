@@ -36,9 +36,7 @@ _PAGE: Final = 500
 _UNWRITTEN: Final = 20
 """Pages after which it is written down how far a sweep is, where nothing else was to be written."""
 
-_PREFIXES: Final = [
-    f"{algorithm}:{number:02x}" for algorithm in ALGORITHMS for number in range(256)
-]
+PREFIXES: Final = [f"{algorithm}:{number:02x}" for algorithm in ALGORITHMS for number in range(256)]
 """Parts of the store that are listed one after the other."""
 
 SWEEPS: Final = ("links", "blobs", "objects", "repositories")
@@ -182,10 +180,10 @@ class Sweeps:
     async def _objects(self, at: Position, now: int, lease: Lease) -> tuple[Position, Swept]:
         """Doom objects of one part of the store that the index does not know."""
         before = now - self._stores.keeping.grace
-        since = await self._find_owned_since() if at.number < len(_PREFIXES) else None
+        since = await self._find_owned_since() if at.number < len(PREFIXES) else None
         if since is None or since > before:
             return Position(at.began_at), Swept()
-        unknown = await _unknown(self._stores, _PREFIXES[at.number], before=before)
+        unknown = await _unknown(self._stores, PREFIXES[at.number], before=before)
 
         async def work(transaction: Transaction, notes: Notes) -> list[Doomed]:
             if await is_importing(transaction):
@@ -230,7 +228,7 @@ async def list_unknown_objects(stores: Stores, *, before: int) -> AsyncIterator[
     """Yield the objects that a sweep would find, with their sizes: some of each part of the store
     in which there are many.
     """
-    for prefix in _PREFIXES:
+    for prefix in PREFIXES:
         yield await _unknown(stores, prefix, before=before)
 
 
