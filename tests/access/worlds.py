@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -104,8 +104,12 @@ class Estate:
 
 
 @asynccontextmanager
-async def open_estate(tmp_path: Path, *users: str, text: str = "") -> AsyncIterator[Estate]:
-    """Open a registry with these users; `root` administers it."""
+async def open_estate(
+    tmp_path: Path, *users: str, text: str = "", variables: Mapping[str, str] | None = None
+) -> AsyncIterator[Estate]:
+    """Open a registry with these users; `root` administers it. `text` and `variables` add to its
+    configuration.
+    """
     lines = [name.encode() + b":" + hashed(PASSWORD) for name in (ROOT, *users)]
     write_users(tmp_path / "htpasswd", b"\n".join(lines))
     path = tmp_path / "config.yml"
@@ -116,7 +120,7 @@ async def open_estate(tmp_path: Path, *users: str, text: str = "") -> AsyncItera
         f"auth: {{htpasswd: {{realm: test, path: {tmp_path / 'htpasswd'},"
         f" administrators: [{ROOT}], groups: {{devs: [alice, bob]}}}}}}\n{text}"
     )
-    config = load(path, {}).config
+    config = load(path, variables or {}).config
     (tmp_path / "metrics").mkdir(exist_ok=True)
     await asyncio.to_thread(app.prepare, config)
     application = app.build(config, health=HealthBoard(), metrics=tmp_path / "metrics")

@@ -27,9 +27,26 @@ from entrepot.core.errors import (
     UnauthorizedError,
 )
 from entrepot.core.names import RepositoryName
+from entrepot.core.tokens import METHOD
 
 _NOBODY: Final = Identity("", "anonymous", kind="anonymous")
 _WITHOUT_TAG: Final = (None,)
+
+
+def recall(context: Context, request: Request, route: Route, fields: tuple[str, ...]) -> bool:
+    """Tell whether a request is let in because all is at hand that `identify` and `authorize` would
+    find out: nearly every pull with a token is like one a moment ago. A refusal never is.
+    """
+    if context.recall is None or not route.tells_revision:
+        return False
+    authorization = request.header(b"authorization")
+    identity = None if authorization is None else context.recall(authorization)
+    if identity is None or not _is_known(context, request, route, fields, identity):
+        return False
+    context.metrics.authentication(METHOD, "remembered")
+    request.address = context.origins.address_of(request)
+    request.identity, request.actor = identity, identity.name
+    return True
 
 
 async def identify(context: Context, request: Request, route: Route, origin: Origin) -> None:
@@ -104,11 +121,7 @@ async def authorize(
     if identity.scopes is None and not access.enabled:
         return
     if route.tells_revision:
-        # Nearly every pull is like another: what was decided for that one is at hand.
-        tag = fields[1] if route.label == "manifest" and ":" not in fields[1] else None
-        known = access.recall(identity, (Action.PULL, fields[0], True, tag))
-        if known is not None and known.allowed:
-            request.decision, request.as_of = known, access.revision
+        if _is_known(context, request, route, fields, identity):
             return
         await access.look()
     repository = RepositoryName.parse(fields[0]) if route.on_repository else None
@@ -143,6 +156,19 @@ def note_denial(
         reason=why(error) if error is not None else "",
     )
     context.stores.trail.note(told, by=request.caller)
+
+
+def _is_known(
+    context: Context, request: Request, route: Route, fields: tuple[str, ...], identity: Identity
+) -> bool:
+    """Tell whether a pull of content is allowed by what was decided for one like it."""
+    access = context.access
+    tag = fields[1] if route.label == "manifest" and ":" not in fields[1] else None
+    known = access.recall(identity, (Action.PULL, fields[0], True, tag))
+    if known is None or not known.allowed:
+        return False
+    request.decision, request.as_of = known, access.revision
+    return True
 
 
 def _tags(request: Request, route: Route, fields: tuple[str, ...]) -> Sequence[str | None]:

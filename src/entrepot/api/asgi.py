@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from entrepot.api.admission import authorize, identify, note_denial
+from entrepot.api.admission import authorize, identify, note_denial, recall
 from entrepot.api.context import Context
 from entrepot.api.errors import error_response
 from entrepot.api.http import Headers, Receive, Request, Response, Scope, Send, empty_response
@@ -182,10 +182,11 @@ class Application:
             await self._context.access.look()
         if route.action is Action.LOGIN:
             return
-        origin = self._context.origins.of(request)
-        request.address = origin.address
-        await identify(self._context, request, route, origin)
-        await authorize(self._context, request, route, fields)
+        if not recall(self._context, request, route, fields):
+            origin = self._context.origins.of(request)
+            request.address = origin.address
+            await identify(self._context, request, route, origin)
+            await authorize(self._context, request, route, fields)
         if route.action in self._refused:
             raise UnsupportedError({"reason": self._refused[route.action]})
 

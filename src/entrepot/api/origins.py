@@ -41,12 +41,16 @@ class Origins:
         peer = request.client
         if not self._some or not self._is_proxy(peer):
             return Origin(peer)
-        address = self._client(peer, request.header(b"x-forwarded-for") or "")
-        return Origin(address, self._verified(request))
+        return Origin(self._client(peer, request), self._verified(request))
 
-    def _client(self, peer: str, forwarded: str) -> str:
+    def address_of(self, request: Request) -> str:
+        """Return the address alone."""
+        peer = request.client
+        return self._client(peer, request) if self._some and self._is_proxy(peer) else peer
+
+    def _client(self, peer: str, request: Request) -> str:
         """Return the last address that is no proxy's; the last proxy's if there is none."""
-        address = peer
+        address, forwarded = peer, request.header(b"x-forwarded-for") or ""
         for hop in reversed(forwarded.split(",")[-_MOST_HOPS:]):
             found = _address(hop.strip())
             if not found:

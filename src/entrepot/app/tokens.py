@@ -41,6 +41,9 @@ _WORKLOAD_REFRESH: Final = 300.0
 _DEFAULT_SERVICE: Final = "entrepot"
 
 
+Recall = Callable[[str], Identity | None]
+
+
 class Known(Protocol):
     """How callers are known without a token; `entrepot.app.authentication` has it."""
 
@@ -133,14 +136,14 @@ def open_tokens(
     limit: Callable[[Authenticator], Authenticator],
     shared: Path,
     metrics: Metrics,
-) -> tuple[TokenEndpoint | None, Authenticator]:
+) -> tuple[TokenEndpoint | None, Authenticator, Recall | None]:
     """Return the token server, if there is one, and what authenticates by its tokens, or else as
-    `known` does; whoever asks for a token is let through by `limit`. `shared` is a directory
-    of all processes of the server.
+    `known` does, and what knows those tokens that it remembers; whoever asks for a token is let
+    through by `limit`. `shared` is a directory of all processes of the server.
     """
     logins, standing, workloads = known.authenticator, known.directory, known.workloads
     if not config.auth.issues_tokens or standing is None:
-        return None, logins
+        return None, logins, None
     from entrepot.services.signing_keys import Schedule, SigningKeys
     from entrepot.services.tokens import Terms, TokenServer
 
@@ -172,7 +175,7 @@ def open_tokens(
     devices = open_devices(known.providers, secret=secret, now=stores.now, shared=shared)
     endpoint = TokenEndpoint(server, limit(logins), exchange, devices)
     bearer = Bearer(server.check, others=logins, metrics=metrics, standing=holders)
-    return endpoint, bearer
+    return endpoint, bearer, bearer.recall
 
 
 def _service(config: Config) -> str:

@@ -49,6 +49,9 @@ class Action(Enum):
     ADMINISTER = "administer"
     """Everything about accounts and the registry as a whole."""
 
+    __hash__ = object.__hash__
+    """There is one object of each, and Enum's own hash is a call in Python for every decision."""
+
 
 class Origin(Struct, frozen=True):
     """Where a request comes from, as far as that can be trusted."""
@@ -59,7 +62,7 @@ class Origin(Struct, frozen=True):
     """The client's certificate, URL-encoded PEM, that a trusted proxy has verified."""
 
 
-class Scope(Struct, frozen=True):
+class Scope(Struct, frozen=True, cache_hash=True):
     """Actions that a credential may be used for, in the repositories that a pattern names."""
 
     repositories: str
@@ -67,7 +70,7 @@ class Scope(Struct, frozen=True):
     actions: frozenset[Action]
 
 
-class Identity(Struct, frozen=True):
+class Identity(Struct, frozen=True, cache_hash=True):
     """Somebody who may be named in logs, and to whom rights are given."""
 
     name: str

@@ -106,6 +106,15 @@ class Bearer:
         self._count(METHOD, "remembered")
         return good.identity
 
+    def recall(self, authorization: str) -> Identity | None:
+        """Return who brings a token that is remembered, if nothing has changed since; None for all
+        else, which `authenticate` judges. Nothing is counted.
+        """
+        good = self._good.get(authorization)
+        if good is None or good.revision != self._standing.revision:
+            return None
+        return good.identity if self._clock() <= good.until else None
+
     async def _judge(self, authorization: str, token: str) -> Good:
         if len(token) > LONGEST_TOKEN or not token.isascii():
             self._count(METHOD, "malformed")
