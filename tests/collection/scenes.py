@@ -98,6 +98,7 @@ class Scene:
         self.site.memory = self.store
         self.plain = self.site.stores = self._stores(self.index)
         self.stopping = self._stores(StoppingIndex(self.index, self.gate))
+        self.site.uploads = Uploads(self.plain, key=b"key", pauses=(0,) * 8)
         self.uploads = Uploads(self.stopping, key=b"key", pauses=(0,) * 8)
         self.number = 0
 
