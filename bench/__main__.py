@@ -32,6 +32,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help=f"run only this (may be given several times): {', '.join(names)}")  # fmt: skip
     add("--cluster", action="store_true",
         help="measure with PostgreSQL and SeaweedFS instead")  # fmt: skip
+    add("--lifecycle", action="store_true",
+        help="measure collection, retention and quotas instead")  # fmt: skip
     add("--rounds", type=int, default=3, help="rounds over all workloads (default 3)")
     add("--seconds", type=float, default=5.0,
         help="load per read workload, server and round; counts of pushes follow it")  # fmt: skip
@@ -89,7 +91,10 @@ def _say(text: str) -> None:
 
 def _run(options: argparse.Namespace, directory: Path) -> Results:
     """All rounds of the workloads that need the machine for themselves, then of the others."""
-    stages: Sequence[Stage] = ("cluster",) if options.cluster else ("alone", "together")
+    stages: Sequence[Stage] = ("alone", "together")
+    if options.cluster or options.lifecycle:
+        asked: dict[Stage, bool] = {"cluster": options.cluster, "lifecycle": options.lifecycle}
+        stages = [stage for stage, wanted in asked.items() if wanted]
     chosen = [
         w
         for w in WORKLOADS
@@ -97,7 +102,7 @@ def _run(options: argparse.Namespace, directory: Path) -> Results:
     ]
     peers = _peers(options.peer)
     results: Results = {workload.name: {} for workload in chosen}
-    for stage in ("alone", "together", "cluster"):
+    for stage in ("alone", "together", "cluster", "lifecycle"):
         staged = [workload for workload in chosen if workload.stage == stage]
         with contextlib.ExitStack() as stack:
             yard = Yard(directory, options.entrepot, stack, peers)

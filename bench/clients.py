@@ -61,7 +61,7 @@ class Connection:
         self.fixed = f"Host: {host}:{port}\r\n{headers}"
         self._socket = socket.create_connection((host, port), timeout=120)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._buffer = bytearray(_RECEIVE)
+        self._buffer = bytearray()
         self._rest = b""
 
     def __enter__(self) -> Self:
@@ -139,6 +139,8 @@ class Connection:
         return int(length), rest
 
     def _receive_into(self, size: int, flags: int) -> int:
+        if not self._buffer:
+            self._buffer = bytearray(_RECEIVE)
         received = self._socket.recv_into(self._buffer, size, flags)
         if received == 0:
             raise WrongAnswerError("the server closed the connection in the middle of a body")

@@ -62,6 +62,7 @@ def entrepot(
     durability: str,
     htpasswd: Path | None,
     http: Mapping[str, object],
+    more: Mapping[str, object],
 ) -> Path:
     """Entrepot's defaults but for the place, the access log and what the workload asks for."""
     value = {
@@ -72,6 +73,7 @@ def entrepot(
         },
         "http": {"addr": f"127.0.0.1:{port}", **http},
         **_auth(htpasswd),
+        **more,
     }
     return _write(directory / "config.yml", value)
 

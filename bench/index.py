@@ -1,7 +1,7 @@
 """Fills an index with more rows than anybody wants to push: straight into the database file.
 
-The blobs' bytes do not exist. Nothing that is measured with such an index reads them: the rows say
-that they are synced, so that no start goes looking for them.
+The blobs' bytes do not exist, unless they are asked for. Nothing that is measured with such an
+index reads them: the rows say that they are synced, so that no start goes looking for them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
+from bench.configurations import BLOBS
 from bench.content import MANIFEST_TYPE, Blob, make_manifest
 from entrepot.core.digest import Digest
 from entrepot.db.migrate import migrate
@@ -61,16 +62,22 @@ def fill_for_lists(root: Path, *, count: int) -> None:
     _fill(root, [*(repository_name(n) for n in range(1, count + 1)), TAGGED], entries)
 
 
-def fill_manifests(root: Path, *, count: int, per_repository: int = 1000) -> None:
-    """`count` tagged manifests in repositories of `per_repository` each."""
+def fill_manifests(
+    root: Path, *, count: int, per_repository: int = 1000, files: bool = False
+) -> None:
+    """`count` tagged manifests in repositories of `per_repository` each; with `files` the configs'
+    bytes are there, too.
+    """
     names = [repository_name(n + 1) for n in range((count - 1) // per_repository + 1)]
     entries = (
         _Entry(n + 1, n // per_repository + 1, tag_name(n % per_repository)) for n in range(count)
     )
-    _fill(root, names, entries)
+    _fill(root, names, entries, files=files)
 
 
-def _fill(root: Path, names: Iterable[str], entries: Iterator[_Entry]) -> None:
+def _fill(
+    root: Path, names: Iterable[str], entries: Iterator[_Entry], *, files: bool = False
+) -> None:
     path = root / INDEX
     migrate(path)
     with closing(connect(path)) as connection:
@@ -85,6 +92,8 @@ def _fill(root: Path, names: Iterable[str], entries: Iterator[_Entry]) -> None:
         _insert(connection, _BLOB, [_blob_row(layer) for layer in layers])
         while batch := list(islice(entries, _BATCH)):
             _add(connection, batch, layers)
+            if files:
+                _write_configs(root, batch)
         connection.execute("COMMIT")
         connection.execute("PRAGMA journal_mode = WAL")
 
@@ -95,7 +104,7 @@ _MANIFEST = """
     INSERT INTO manifests (id, repository_id, digest, media_type, size, created_at, payload)
     VALUES (?, ?, ?, ?, ?, ?, ?)
 """
-_USE = "INSERT INTO manifest_blobs (manifest_id, digest) VALUES (?, ?)"
+_USE = "INSERT INTO manifest_blobs (manifest_id, digest, repository_id) VALUES (?, ?, ?)"
 _TAG = """
     INSERT INTO tags (repository_id, name, manifest_id, created_at, updated_at)
     VALUES (?, ?, ?, ?, ?)
@@ -111,7 +120,7 @@ def _add(connection: sqlite3.Connection, entries: list[_Entry], layers: list[Blo
     """Rows as a push of each image would leave them: its own config, one shared layer."""
     tables: dict[str, Rows] = {key: [] for key in (_BLOB, _LINK, _MANIFEST, _USE, _TAG, _HISTORY)}
     for entry in entries:
-        config = _made_up_blob(f"config {entry.number}", 1500)
+        config = _made_up_blob(_config(entry), 1500)
         layer = layers[entry.number % _SHARED_LAYERS]
         manifest = make_manifest(config, (layer,))
         repository, tag = entry.repository, entry.tag
@@ -123,7 +132,7 @@ def _add(connection: sqlite3.Connection, entries: list[_Entry], layers: list[Blo
         for blob in (config, layer):
             digest = Digest(blob.digest).packed
             tables[_LINK].append((repository, digest, _NOW))
-            tables[_USE].append((entry.number, digest))
+            tables[_USE].append((entry.number, digest, repository))
         tables[_TAG].append((repository, tag, entry.number, _NOW, _NOW))
         tables[_HISTORY].append((repository, tag, packed, _NOW))
     for statement, rows in tables.items():
@@ -132,6 +141,20 @@ def _add(connection: sqlite3.Connection, entries: list[_Entry], layers: list[Blo
 
 def _made_up_blob(text: str, size: int) -> Blob:
     return Blob(f"sha256:{hashlib.sha256(text.encode()).hexdigest()}", b"", size)
+
+
+def _config(entry: _Entry) -> str:
+    return f"config {entry.number}"
+
+
+def _write_configs(root: Path, entries: list[_Entry]) -> None:
+    """Files where the registry looks for them. They are shorter than the rows say."""
+    for entry in entries:
+        data = _config(entry).encode()
+        encoded = hashlib.sha256(data).hexdigest()
+        folder = root / BLOBS / "sha256" / encoded[:2] / encoded
+        folder.mkdir(parents=True)
+        (folder / "data").write_bytes(data)
 
 
 def _blob_row(blob: Blob) -> tuple[object, ...]:

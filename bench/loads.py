@@ -19,7 +19,7 @@ from bench.servers import Server
 from bench.tools import path_of
 
 _SCRIPT = Path(__file__).with_name("wrk.lua")
-_FORK = multiprocessing.get_context("fork")
+FORK = multiprocessing.get_context("fork")
 
 Prepare = Callable[[], Callable[[], None]]
 """Makes everything a client sends (untimed) and returns the client's timed part."""
@@ -98,8 +98,8 @@ def time_together(
     pipes: list[Pipe] = []
     processes = []
     for prepare in clients:
-        ours, theirs = _FORK.Pipe()
-        process = _FORK.Process(target=_client, args=(theirs, prepare), daemon=True)
+        ours, theirs = FORK.Pipe()
+        process = FORK.Process(target=_client, args=(theirs, prepare), daemon=True)
         process.start()
         theirs.close()
         pipes.append(ours)

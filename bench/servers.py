@@ -27,6 +27,9 @@ OURS_HTPASSWD = "entrepot-htpasswd"
 OURS_ACCEL = "entrepot+nginx"
 OURS_1K = "entrepot-1k"
 OURS_100K = "entrepot-100k"
+OURS_COLLECTING = "entrepot, collecting"
+OURS_GOVERNED = "entrepot, with users"
+OURS_QUOTA = "entrepot, with a quota"
 OURS_CLUSTER = "entrepot-cluster"
 PEER_CLUSTER = "docker-registry-s3"
 LIST_COUNTS = {OURS_1K: 1000, OURS_100K: 100_000}
@@ -186,15 +189,22 @@ def entrepot(
     durability: str = "full",
     htpasswd: Path | None = None,
     http: Mapping[str, object] | None = None,
+    more: Mapping[str, object] | None = None,
+    headers: str = "",
 ) -> Iterator[Server]:
     """Entrepot as `./dev serve` starts it, with the access log off and full durability."""
     port = free_port()
     file = configurations.entrepot(
-        directory, port=port, durability=durability, htpasswd=htpasswd, http=http or {}
+        directory,
+        port=port,
+        durability=durability,
+        htpasswd=htpasswd,
+        http=http or {},
+        more=more or {},
     )
     command = entrepot_command(program, file)
     with running(command, log=directory / "log", port=port, path=READY) as pid:
-        yield Server(name, "127.0.0.1", port, (pid,), AUTHORIZATION if htpasswd else "")
+        yield Server(name, "127.0.0.1", port, (pid,), AUTHORIZATION if htpasswd else headers)
 
 
 @contextlib.contextmanager

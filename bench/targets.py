@@ -14,7 +14,10 @@ from bench.servers import (
     OURS_100K,
     OURS_ACCEL,
     OURS_CLUSTER,
+    OURS_COLLECTING,
+    OURS_GOVERNED,
     OURS_HTPASSWD,
+    OURS_QUOTA,
     OURS_RELAXED,
     PEER,
     PEER_CLUSTER,
@@ -117,7 +120,13 @@ def _scale(line: str, workload: str) -> tuple[Target, Target]:
     )
 
 
+def _beside(line: str, workload: str) -> Target:
+    collecting, idle = Of(workload, OURS_COLLECTING, "p99"), Of(workload, OURS, "p99")
+    return Target(line, "p99 / idle", collecting, "at most", 1.3, idle)
+
+
 _HTPASSWD = "manifest GET with htpasswd (bcrypt cost 10)"
+_COLLECTION = "collection, flat out, of 100,000 manifests"
 _MEMORY = "memory of the process tree (proportional set size)"
 
 TARGETS: tuple[Target, ...] = (
@@ -196,4 +205,50 @@ TARGETS: tuple[Target, ...] = (
     _as_sqlite("manifest GET by 64 tags in turn", "cluster-manifests"),
     _cluster("small images, 4 clients", "cluster-images", 3.0),
     _cluster("catalog page of 100 among 1,000 repositories", "cluster-catalog", 100.0),
+    Target(
+        _COLLECTION,
+        "manifests with their configs",
+        Of("collect", OURS_COLLECTING),
+        "at least",
+        20_000.0,
+        1 / 60,
+        "/min",
+    ),
+    Target(
+        _COLLECTION,
+        "more memory meanwhile",
+        Of("collect-memory", OURS_COLLECTING, "extra"),
+        "at most",
+        10.0,
+        MIB,
+        "MiB",
+    ),
+    _beside("manifest GET by tag while it collects", "collect-pulls"),
+    _beside("small push while it collects", "collect-pushes"),
+    Target(
+        "preview of retention, 100,000 tags",
+        "time",
+        Of("preview", OURS_GOVERNED, "ready"),
+        "under",
+        10.0,
+        1.0,
+        "s",
+    ),
+    Target(
+        "explanation of a tag",
+        "p99",
+        Of("explain", OURS_GOVERNED, "p99"),
+        "under",
+        50.0,
+        1e-3,
+        "ms",
+    ),
+    Target(
+        "500 small pushes at the same time into a quota",
+        "time / without",
+        Of("quota", OURS_GOVERNED),
+        "at most",
+        1.1,
+        Of("quota", OURS_QUOTA),
+    ),
 )

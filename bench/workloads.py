@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from bench import cluster, lifecycle, pulls, pushes, takeover
+from bench import cluster, collection, lifecycle, pulls, pushes, rules, takeover
 from bench.measure import Sample
 from bench.servers import (
     LIMIT,
@@ -15,7 +15,10 @@ from bench.servers import (
     OURS_100K,
     OURS_ACCEL,
     OURS_CLUSTER,
+    OURS_COLLECTING,
+    OURS_GOVERNED,
     OURS_HTPASSWD,
+    OURS_QUOTA,
     OURS_RELAXED,
     PEER,
     PEER_CLUSTER,
@@ -25,7 +28,10 @@ from bench.servers import (
 from bench.settings import Settings
 from bench.yard import Yard
 
-Stage = Literal["alone", "together", "cluster"]
+Stage = Literal["alone", "together", "cluster", "lifecycle"]
+
+
+Measure = Callable[[Yard, Settings], dict[str, Sample]]
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,8 @@ class Workload:
     """`unit` is what rate and CPU are counted in; every server of `servers` runs in each round.
 
     A workload of the stage "alone" starts its own server and runs before all others, while
-    nothing else does; those of the stage "cluster" run with `--cluster` only.
+    nothing else does; those of the stages "cluster" and "lifecycle" run with `--cluster` and
+    `--lifecycle` only.
     """
 
     name: str
@@ -48,6 +55,16 @@ class Workload:
 def _served(run: Callable[[Server, Settings], Sample]) -> Callable[[Yard, str, Settings], Sample]:
     """A workload against a server that the yard keeps running."""
     return lambda yard, name, settings: run(yard.get(name), settings)
+
+
+def _part(measure: Measure, parts: dict[str, str]) -> Callable[[Yard, str, Settings], Sample]:
+    """A part, for each server, of what is measured together once a round."""
+
+    def run(yard: Yard, name: str, settings: Settings) -> Sample:
+        what = f"{measure.__name__} {settings.round}"
+        return yard.once(what, lambda: measure(yard, settings))[parts[name]]
+
+    return run
 
 
 _ALL = (OURS, PEER, LIMIT)
@@ -200,5 +217,69 @@ WORKLOADS = (
         (OURS_CLUSTER, PEER_CLUSTER),
         _served(cluster.catalog_pages),
         stage="cluster",
+    ),
+    Workload(
+        "collect",
+        "collection of manifests, each with its config",
+        "manifest",
+        (OURS_COLLECTING,),
+        _part(collection.measure_collection, {OURS_COLLECTING: "alone"}),
+        stage="lifecycle",
+    ),
+    Workload(
+        "collect-beside",
+        "the same beside pulls and pushes",
+        "manifest",
+        (OURS_COLLECTING,),
+        _part(collection.measure_collection, {OURS_COLLECTING: "beside"}),
+        stage="lifecycle",
+    ),
+    Workload(
+        "collect-memory",
+        "memory before, and more while it collects",
+        "manifest",
+        (OURS_COLLECTING,),
+        _part(collection.measure_collection, {OURS_COLLECTING: "memory"}),
+        stage="lifecycle",
+    ),
+    Workload(
+        "collect-pulls",
+        "manifest GET by tag, one client",
+        "request",
+        (OURS, OURS_COLLECTING),
+        _part(collection.measure_collection, {OURS: "pull", OURS_COLLECTING: "pull, collecting"}),
+        stage="lifecycle",
+    ),
+    Workload(
+        "collect-pushes",
+        "images of a 2 KiB layer and a config, another client",
+        "image",
+        (OURS, OURS_COLLECTING),
+        _part(collection.measure_collection, {OURS: "push", OURS_COLLECTING: "push, collecting"}),
+        stage="lifecycle",
+    ),
+    Workload(
+        "preview",
+        "preview of retention over 100,000 tags",
+        "preview",
+        (OURS_GOVERNED,),
+        rules.measure_preview,
+        stage="lifecycle",
+    ),
+    Workload(
+        "explain",
+        "explanations of tags among 100,000, by the API",
+        "request",
+        (OURS_GOVERNED,),
+        rules.measure_explanations,
+        stage="lifecycle",
+    ),
+    Workload(
+        "quota",
+        "500 images of a 2 KiB layer and a config at the same time",
+        "image",
+        (OURS_GOVERNED, OURS_QUOTA),
+        _part(rules.measure_quota, {OURS_GOVERNED: OURS_GOVERNED, OURS_QUOTA: OURS_QUOTA}),
+        stage="lifecycle",
     ),
 )

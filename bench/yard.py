@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from typing import TypeVar, cast
 
 from bench import cluster, servers
 from bench.content import fill
 from bench.index import fill_for_lists
 from bench.servers import Server
 
+T = TypeVar("T")
 Start = Callable[[Path], AbstractContextManager[Server]]
+_COLLECTING = {"lifecycle": {"collection": {"rate": 0, "grace": "1h"}, "trash": {"window": "0s"}}}
+"""A collector as fast as it can be, with no waiting for the trash; the grace period is so long that
+sweeps go at their usual pace.
+"""
+
+_USER, _, _PASSWORD = servers.CREDENTIALS.partition(":")
+_GOVERNED = {"auth": {"local": {"admin": {"name": _USER, "password": _PASSWORD}}}}
+"""With access control, without which there is no /api/v1."""
+
 _DATA = "data"
 
 
@@ -45,6 +56,7 @@ class Yard:
     _started: dict[str, Server] = field(default_factory=dict)
     _storages: dict[str, Path] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=count)
+    _made: dict[str, object] = field(default_factory=dict)
     _services: cluster.Services | None = None
 
     def get(self, name: str) -> Server:
@@ -67,6 +79,12 @@ class Yard:
             fill_root(directory / _DATA)
             self._storages[name] = directory
         return self._storages[name]
+
+    def once(self, what: str, make: Callable[[], T]) -> T:
+        """What was made before under that name, else `make` makes it."""
+        if what not in self._made:
+            self._made[what] = make()
+        return cast("T", self._made[what])
 
     def _start(self, name: str) -> Server:
         for peer in self.peers:
@@ -100,6 +118,10 @@ class Yard:
             servers.OURS_ACCEL: lambda directory: servers.entrepot_behind_nginx(
                 directory, program=self.program
             ),
+            servers.OURS_COLLECTING: self._entrepot(servers.OURS_COLLECTING, more=_COLLECTING),
+            servers.OURS_GOVERNED: self._entrepot(
+                servers.OURS_GOVERNED, more=_GOVERNED, headers=servers.AUTHORIZATION
+            ),
             servers.OURS_CLUSTER: lambda directory: cluster.entrepot(
                 directory, program=self.program, given=self._given_services()
             ),
@@ -114,9 +136,21 @@ class Yard:
             self._services = self.stack.enter_context(cluster.services(place))
         return self._services
 
-    def _entrepot(self, name: str, *, durability: str = "full") -> Start:
+    def _entrepot(
+        self,
+        name: str,
+        *,
+        durability: str = "full",
+        more: Mapping[str, object] | None = None,
+        headers: str = "",
+    ) -> Start:
         return lambda directory: servers.entrepot(
-            directory, program=self.program, name=name, durability=durability
+            directory,
+            program=self.program,
+            name=name,
+            durability=durability,
+            more=more,
+            headers=headers,
         )
 
 
