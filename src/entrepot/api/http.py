@@ -54,6 +54,7 @@ class Request:
 
     __slots__ = (
         "__dict__",
+        "_asked",
         "_by_name",
         "_idle",
         "_pieces",
@@ -86,6 +87,8 @@ class Request:
         self._idle = idle
         self._receive = receive
         self._pieces: AsyncGenerator[bytes, None] | None = None
+        self._asked = False
+        """Whether the client was asked for its body."""
         self.received = 0
 
     def header(self, name: bytes) -> str | None:
@@ -172,6 +175,7 @@ class Request:
         Docker sends pieces of 32 KiB, and to wait for each would cost far more than to handle it:
         several are asked for at once. The server answers in the order of asking.
         """
+        self._asked = True
         rest = self.content_length
         asked: deque[Awaitable[Message]] = deque()
         ahead = 1
@@ -206,7 +210,7 @@ class Request:
     async def drain(self) -> None:
         """Read and drop what is left of a body that nobody wanted, if it is not too much."""
         unwanted = self.method in {"GET", "HEAD", "DELETE"} or self.header(b"expect")
-        if self._pieces is None and unwanted:
+        if unwanted and not self._asked:
             return
         dropped = 0
         with suppress(ClientDisconnectedError, RequestTimeoutError):
