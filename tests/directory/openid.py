@@ -45,6 +45,7 @@ class OpenId:
     folder: Path
     key: RSAKey = field(default_factory=new_key)
     conform: bool = True
+    people: dict[str, Any] = field(default_factory=lambda: dict(PEOPLE))
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -59,7 +60,7 @@ class OpenId:
                 for name in (CLIENT, "other")
             ],
             "keys": [self.key.as_dict(private=True)],
-            "people": PEOPLE,
+            "people": self.people,
             "conform": self.conform,
         }
         script = Path(__file__).with_name("provider.mjs")

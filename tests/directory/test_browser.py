@@ -16,8 +16,10 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import httpx
 import pytest
 
-from tests.directory.openid import SECRET, OpenId, fill_in, new_key, openid
+from tests.accounts.test_server import as_json
+from tests.directory.openid import SECRET, OpenId, fill_in, log_in_by_device, new_key, openid
 from tests.directory.test_openid import config
+from tests.programs import environment
 from tests.servers import Registry, start_registry, wait_until
 
 SESSION = "entrepot-session"
@@ -335,6 +337,32 @@ def test_a_token_has_the_groups_of_its_owner(registry: Registry) -> None:
 
         wait_until(ended, seconds=10, what="the end of the token")
     assert secret[0] not in registry.log()
+
+
+def test_a_login_by_device_renews_the_groups(tmp_path: Path) -> None:
+    """Whoever lost a group at the provider loses it for their tokens with the next login, by device
+    as in a browser; the audit log says so.
+    """
+    with openid(tmp_path / "openid") as provider:
+        given = {**config(provider), "http": {"workers": 1}}
+        with start_registry(tmp_path / "registry", config=given) as registry:
+            with a_browser(registry) as browser:
+                form = {"token": field_of(log_in(browser, "ada")), "name": "laptop"}
+                page = browser.post("/account/tokens", data={**form, "actions": "", "days": "30"})
+            secret = re.search(r"entr_pat_\w+", page.text)
+            assert secret is not None, page.text
+            assert push(registry, secret[0], "team-a/one") == 202
+            provider.stop()
+            provider.people["ada"] = {"groups": ["devs"]}
+            provider.start()
+            log_in_by_device(registry.url, "ada", environment=environment(HOME=str(tmp_path)))
+            wait_until(
+                lambda: push(registry, secret[0], "team-a/one") == 404,
+                seconds=30,
+                what="the end of the group",
+            )
+            (told,) = as_json(registry, "audit", "search", "--action=user.groups")
+            assert (told["actor"], told["target"]) == ("ada", "ada")
 
 
 def test_somebody_ends_their_other_session(registry: Registry) -> None:

@@ -55,7 +55,7 @@ async def identify(context: Context, request: Request, route: Route, origin: Ori
 
     Raises:
         UnauthorizedError: the credentials are no good, or there must be some.
-        DeniedError: another site sent the request, with the cookie of a session.
+        CrossSiteError: another site sent the request, with the cookie of a session.
     """
     authorization = request.header(b"authorization")
     if context.browser is not None and (
@@ -94,6 +94,7 @@ async def _by_session(
         identity = await browser.authenticator.authenticate(cookie, origin)
     except UnauthorizedError:
         return None
+    request.identity, request.actor = identity, identity.name
     check_same_site(request, context.links)
     return identity
 
@@ -138,7 +139,7 @@ def note_denial(
     request: Request,
     route: Route,
     fields: tuple[str, ...],
-    error: DeniedError | None = None,
+    error: ProtocolError | None = None,
 ) -> None:
     """Note a refusal, unless somebody without credentials is asked for some. `error` says why it
     was refused after the action itself was allowed.

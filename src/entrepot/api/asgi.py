@@ -18,6 +18,7 @@ from entrepot.api.routes import Router
 from entrepot.core.access import Action
 from entrepot.core.errors import (
     ClientDisconnectedError,
+    CrossSiteError,
     DeniedError,
     EntrepotError,
     HeadersTooLargeError,
@@ -203,11 +204,15 @@ class Application:
     def _refuse(
         self, error: ProtocolError, request: Request, route: Route, fields: tuple[str, ...]
     ) -> Response:
-        """Refuse a request, and note it if that was after its action had been allowed."""
+        """Refuse a request, and note it if that was after its action had been allowed, or if
+        another site sent it with somebody's session, which a login has not yet.
+        """
         decision = request.decision
         if isinstance(error, QuotaExceededError):
             self._metrics.quota_refused(*error.quota)
-        if isinstance(error, DeniedError) and decision is not None and decision.allowed:
+        allowed = decision is not None and decision.allowed
+        forged = isinstance(error, CrossSiteError) and route.action is not Action.LOGIN
+        if forged or (isinstance(error, DeniedError) and allowed):
             note_denial(self._context, request, route, fields, error)
         return route.told(self._context, request, error)
 

@@ -13,6 +13,7 @@ STATUS: Final[dict[type[ProtocolError], int]] = {
     errors.BlobUploadUnknownError: 404,
     errors.ConflictError: 409,
     errors.DeniedError: 403,
+    errors.CrossSiteError: 403,
     errors.DigestInvalidError: 400,
     errors.HeadersTooLargeError: 431,
     errors.ManifestBlobUnknownError: 400,

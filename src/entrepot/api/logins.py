@@ -9,7 +9,7 @@ from entrepot.api.http import Request
 from entrepot.core.access import Identity
 from entrepot.core.audit import Actor, event
 from entrepot.core.credentials import is_meant_as_secret
-from entrepot.core.errors import EntrepotError, ProtocolError, UnauthorizedError
+from entrepot.core.errors import CrossSiteError, EntrepotError, ProtocolError, UnauthorizedError
 from entrepot.core.guarding import address_subject
 from entrepot.core.tokens import TokenRefusedError
 from entrepot.identity.basic import parse_basic
@@ -72,6 +72,8 @@ def why(error: EntrepotError) -> str:
     """Return why credentials were refused, as far as that is known and no secret."""
     if isinstance(error, TokenRefusedError):
         return str(error)
+    if isinstance(error, CrossSiteError):
+        return error.why
     if isinstance(error, LoginUnfinishedError):
         cause = error.__cause__
         return f"the login at the provider ended: {cause if cause is not None else error.code}"

@@ -6,7 +6,7 @@ from typing import Final
 
 from entrepot.api.http import Request
 from entrepot.api.links import Links
-from entrepot.core.errors import DeniedError
+from entrepot.core.errors import CrossSiteError
 
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -16,7 +16,7 @@ def check_same_site(request: Request, links: Links) -> None:
     browsers say by `Sec-Fetch-Site`, or, older ones and those without TLS, by `Origin`.
 
     Raises:
-        DeniedError: it comes from elsewhere, or doesn't say from where.
+        CrossSiteError: it comes from elsewhere, or doesn't say from where.
     """
     if request.method in READING:
         return
@@ -27,4 +27,4 @@ def check_same_site(request: Request, links: Links) -> None:
         origin = request.header(b"origin") or ""
         good = bool(origin) and origin.lower() == links.origin(request).lower()
     if not good:
-        raise DeniedError({"reason": "the request comes from another site, or doesn't say whence"})
+        raise CrossSiteError("the request comes from another site, or doesn't say whence")

@@ -190,6 +190,8 @@ async def _by_device(
         raise _OAuthError(error.code, "the login is not done") from error
     context.logins.succeeded(request, identity)
     request.actor = identity.name
+    if context.browser is not None:
+        await context.browser.sessions.note_groups(identity, by=request.called(identity))
     return _answer(await endpoint.server.issue(identity, wish, by=request.called_from))
 
 

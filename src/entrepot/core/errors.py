@@ -8,6 +8,7 @@
     │   ├── BlobUploadUnknownError      BLOB_UPLOAD_UNKNOWN
     │   ├── ConflictError               CONFLICT (/api/v1)
     │   ├── DeniedError                 DENIED
+    │   │   ├── CrossSiteError          (a request that another site made a browser send)
     │   │   └── QuotaExceededError
     │   ├── DigestInvalidError          DIGEST_INVALID
     │   ├── HeadersTooLargeError        SIZE_INVALID
@@ -140,6 +141,14 @@ class ConflictError(ProtocolError):
 class DeniedError(ProtocolError):
     code = "DENIED"
     message = "requested access to the resource is denied"
+
+
+class CrossSiteError(DeniedError):
+    """A browser sent a request that no page of ours made it send. `why` is for the audit log."""
+
+    def __init__(self, why: str, *, told: str = "") -> None:
+        super().__init__({"reason": told or why})
+        self.why = why
 
 
 class QuotaExceededError(DeniedError):

@@ -6,6 +6,10 @@ and any process can tell.
 
 import hashlib
 import hmac
+from typing import Final
+
+NOT_OURS: Final = "the form is not from a page that was made for this browser"
+"""What is said of a form whose token is none, or another browser's."""
 
 _PURPOSE = b"entrepot a form "
 

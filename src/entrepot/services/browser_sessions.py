@@ -117,9 +117,7 @@ class BrowserSessions:
             user = await _account(transaction, notes, identity.name, now=now)
             if user.disabled:
                 raise UnauthorizedError
-            claimed = sorted({*identity.groups} - {*user.groups})
-            if await replace_claimed_groups(transaction, user.id, claimed):
-                await bump_revision(transaction)
+            await _claim(transaction, user, identity)
             idle_since = now - int(self.lives.idle * _SECOND)
             await forget_browser_sessions(transaction, now=now, idle_since=idle_since)
             added = await add_browser_session(
@@ -130,6 +128,19 @@ class BrowserSessions:
 
         await self._trail.write(work, by=by)
         return cookie
+
+    async def note_groups(self, identity: Identity, *, by: Actor) -> None:
+        """Note the groups that somebody has by their provider as of now, for their personal access
+        tokens; whoever has no account has none of those.
+        """
+
+        async def work(transaction: Transaction, notes: Notes) -> None:
+            user = await find_user(transaction, identity.name)
+            if user is not None and await _claim(transaction, user, identity):
+                reason = f"as known by {identity.method} at this login"
+                notes.add(event("user.groups", target=user.name, reason=reason))
+
+        await self._trail.write(work, by=by)
 
     async def list(self, user: str) -> Sequence[BrowserSession]:
         """Return the sessions of a user that are live, the oldest first."""
@@ -151,6 +162,15 @@ class BrowserSessions:
         now = self._now()
         idle = session.seen_at + int(self.lives.idle * _SECOND)
         return now < session.expires_at and now < idle
+
+
+async def _claim(transaction: Transaction, user: User, identity: Identity) -> bool:
+    """Note the groups that only the provider knows of; return whether they changed."""
+    claimed = sorted({*identity.groups} - {*user.groups})
+    changed = await replace_claimed_groups(transaction, user.id, claimed)
+    if changed:
+        await bump_revision(transaction)
+    return changed
 
 
 async def _account(transaction: Transaction, notes: Notes, name: str, *, now: int) -> User:

@@ -15,8 +15,8 @@ from entrepot.api.v1 import users
 from entrepot.api.v1.forms import TokenMade, TokenMake, moment
 from entrepot.api.v1.operation import Call
 from entrepot.core.accounts import AccountError, AccountUnknownError, BrowserSession
-from entrepot.core.errors import DeniedError, ObjectUnknownError
-from entrepot.core.form_tokens import form_token, is_form_token
+from entrepot.core.errors import CrossSiteError, ObjectUnknownError
+from entrepot.core.form_tokens import NOT_OURS, form_token, is_form_token
 from entrepot.services.browser_sessions import SESSION as OF_SESSION
 from entrepot.web.pages import ACCOUNT, LOGIN, endpoint_of, page, redirect, texts_of
 
@@ -144,7 +144,7 @@ async def _checked_form(context: Context, request: Request) -> Form:
     form = await read_form(request)
     cookie, secret = _cookie(context, request), endpoint_of(context).secret
     if not is_form_token(first_of(form, "token"), cookie, secret=secret):
-        raise DeniedError({"reason": texts_of(request).form_old})
+        raise CrossSiteError(NOT_OURS, told=texts_of(request).form_old)
     return form
 
 

@@ -11,6 +11,7 @@ from entrepot.api.http import Request, Response
 from entrepot.api.same_site import check_same_site
 from entrepot.core.access import Identity
 from entrepot.core.errors import (
+    CrossSiteError,
     NotFoundError,
     ObjectUnknownError,
     ProtocolError,
@@ -18,7 +19,7 @@ from entrepot.core.errors import (
     TooManyRequestsError,
     UnauthorizedError,
 )
-from entrepot.core.form_tokens import form_token, is_form_token
+from entrepot.core.form_tokens import NOT_OURS, form_token, is_form_token
 from entrepot.core.local_paths import parse_local_path
 from entrepot.identity import IdentityError
 from entrepot.identity.errors import LoginUnfinishedError
@@ -56,17 +57,22 @@ async def by_password(context: Context, request: Request) -> Response:
     browser = endpoint_of(context)
     if browser.passwords is None:
         raise NotFoundError
-    check_same_site(request, context.links)
+    origin = context.origins.of(request)
+    request.address = origin.address
+    try:
+        check_same_site(request, context.links)
+    except CrossSiteError as error:
+        context.logins.failed(request, "", error)
+        raise
     form = await read_form(request)
     back_to, texts = _back_to(first_of(form, "next")), texts_of(request)
     cookie = read_cookie(request, _FORM, secure=context.links.is_secure(request))
     if not is_form_token(first_of(form, "token"), cookie, secret=browser.secret):
+        context.logins.failed(request, "", CrossSiteError(NOT_OURS))
         return _ways(context, request, browser, back_to=back_to, status=400, error=texts.form_old)
     name, password = first_of(form, "name"), first_of(form, "password")
     credential = "" if ":" in name else f"{name}:{password}"
     authorization = f"Basic {base64.b64encode(credential.encode()).decode()}"
-    origin = context.origins.of(request)
-    request.address = origin.address
     try:
         identity = await browser.passwords.authenticate(authorization, origin)
         if identity.method not in _BY_PASSWORD:
