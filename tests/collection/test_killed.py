@@ -127,6 +127,7 @@ def _succeeded(task: asyncio.Task[Any]) -> bool:
 
 
 @pytest.mark.anyio
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("meets", ["read", "delete"])
 @pytest.mark.parametrize("who", ["collector", "client"])
 async def test_killed_before_each_step(who: str, meets: str, tmp_path: Path) -> None:
