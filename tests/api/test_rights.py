@@ -23,6 +23,8 @@ MAKES: dict[tuple[str, str], object] = {
     ("POST", "/api/v1/namespaces"): {"name": "team/new"},
     ("PATCH", "/api/v1/namespaces/{namespace}"): {"description": "new"},
     ("POST", "/api/v1/repositories/{repository}/rollback"): {"tag": "moved"},
+    ("POST", "/api/v1/deletions/repositories/{repository}"): {"reference": "three"},
+    ("POST", "/api/v1/deletions/namespaces/{namespace}"): {"whole": True},
     ("POST", "/api/v1/trash/restore"): {"ids": [1]},
     ("POST", "/api/v1/trash/empty"): {"ids": [2]},
     ("PUT", "/api/v1/quotas/{namespace}"): {"resource": "tags", "hard": 1_000_000},
@@ -99,6 +101,7 @@ async def furnished(registry: Estate) -> dict[str, str]:
         ("other", "moved"),
         ("app", "one"),
         ("app", "two"),
+        ("app", "three"),
     ):
         assert (await registry.push("team/sub/app", image(made_of), tag=tag)).status == 201
     for tag in ("one", "two"):

@@ -44,6 +44,8 @@ def test_a_deletion_is_undone(run: Run, http: httpx.Client, there: bool) -> None
     assert done.stdout == "restored 2 manifests and 2 tags\n", done.stderr
     assert done.stderr == ""
     assert tags(http, name) == ["v1", "v2"]
+    if there:
+        assert 'entrepot_trash_restored_total{kind="manifest"}' in http.get("/metrics").text
     found = http.get(f"/v2/{name}/referrers/{made.digest}").json()["manifests"]
     assert [entry["digest"] for entry in found] == [signature.digest]
     assert listed(run, "trash", "list", "--repository", name) == []

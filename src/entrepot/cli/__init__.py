@@ -17,6 +17,7 @@ from entrepot.cli import (
     config,
     copying,
     database,
+    delete,
     explain,
     login,
     moving,
@@ -59,6 +60,7 @@ app.command("garbage-collect")(collection.garbage_collect)
 app.command()(scrub.scrub)
 app.command()(check.check)
 app.command()(explain.explain)
+app.command()(delete.delete)
 app.command()(usage.usage)
 
 

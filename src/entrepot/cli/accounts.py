@@ -139,6 +139,20 @@ def past(text: str) -> datetime:
         fail(f"{text!r} is not a time: write 2026-01-31, 2026-01-31T12:00:00Z or 24h")
 
 
+def split_reference(what: str) -> tuple[str, str]:
+    """Return the repository and the tag or digest of REPOSITORY[:TAG|@DIGEST]; the latter may be
+    left out, but not be empty.
+    """
+    name, mark, reference = what.partition("@")
+    if not mark:
+        name, mark, reference = what.partition(":")
+    elif reference and ":" not in reference:
+        fail(f"{reference!r} is no digest; a tag stands behind a colon")
+    if mark and not reference:
+        fail(f"{what!r} ends in {mark!r}: write a tag or digest behind it, or leave it out")
+    return name, reference
+
+
 def row(view: "Struct") -> dict[str, Any]:
     """Return the fields of something that an operation gives, as they are printed."""
     from msgspec import to_builtins

@@ -14,6 +14,14 @@ from entrepot.cli.accounts import (
     show_one,
     show_views,
 )
+from entrepot.cli.delete import (
+    DryRunOption,
+    YesOption,
+    confirm,
+    delete_in_steps,
+    show_deleted,
+    show_preview,
+)
 from entrepot.cli.registry import Place, TokenOption, UrlOption
 
 if TYPE_CHECKING:
@@ -151,15 +159,58 @@ def delete(
             "--move-up", help="Let its repositories and namespaces go to the namespace above."
         ),
     ] = False,
+    *,
+    with_content: Annotated[
+        bool,
+        typer.Option(
+            "--with-content", help="Delete its repositories and the namespaces below it, too."
+        ),
+    ] = False,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
     config: ConfigOption = None,
     url: UrlOption = None,
     token: TokenOption = None,
+    output: OutputOption = Form.TEXT,
 ) -> None:
-    """Delete a namespace and its grants. Repositories are never deleted."""
+    """Delete a namespace and its grants. Repositories are only deleted with --with-content; they
+    can be restored from the trash then.
+    """
     from entrepot.api.v1 import namespaces
 
-    gone = Place(config, url, token).do(namespaces.delete_namespace, name, move_up=move_up)
+    place = Place(config, url, token)
+    if with_content and move_up:
+        fail("--with-content deletes what --move-up keeps: say one of them")
+    if with_content or dry_run:
+        _delete_content(place, name, output, dry_run=dry_run, yes=yes)
+    if dry_run:
+        return
+    gone = place.do(namespaces.delete_namespace, name, move_up=move_up)
     typer.echo(f"namespace {name} is deleted; what was in it is in {gone.moved_to} now")
+
+
+def _delete_content(place: Place, name: str, output: Form, *, dry_run: bool, yes: bool) -> None:
+    """Delete all repositories of a namespace, and the namespaces below it, the lowest first."""
+    from entrepot.api.v1 import deletions, namespaces
+    from entrepot.api.v1.forms_deletions import NamespaceDeletionMake
+
+    found = place.do(deletions.preview_namespace_deletion, name)
+    if dry_run:
+        show_preview(found, output)
+        return
+    confirm(found, output, whole=True, yes=yes)
+    done = delete_in_steps(
+        lambda operation: place.do(
+            deletions.delete_namespace_content,
+            name,
+            NamespaceDeletionMake(whole=True, operation=operation),
+        )
+    )
+    show_deleted(done, output)
+    below = [entry.name for entry in place.every(namespaces.list_namespaces)]
+    for each in sorted(below, reverse=True):
+        if each.startswith(f"{name}/"):
+            place.do(namespaces.delete_namespace, each)
 
 
 def _visibility(choice: Choice | None) -> "Visibility | None":

@@ -40,17 +40,6 @@ _MEASURE = f"""
         WHERE repository_blobs.digest = linked.digest AND NOT {_IN_AREA}
     )
 """  # noqa: S608 - constants alone
-_LIST_BLOBS = "SELECT digest FROM manifest_blobs WHERE manifest_id = :manifest"
-_LIST_USERS = """
-    SELECT manifest_id FROM manifest_blobs
-    WHERE digest = :digest AND repository_id = :repository LIMIT :limit
-"""
-_SIZE = """
-    SELECT size FROM blobs WHERE digest = :digest AND NOT EXISTS (
-        SELECT 1 FROM repository_blobs
-        WHERE repository_blobs.digest = blobs.digest AND repository_id <> :repository
-    )
-"""
 
 _AFTER_SLASH: Final = chr(ord("/") + 1)
 
@@ -92,19 +81,3 @@ async def measure_area(reader: Reader, name: str, *, below: bool) -> int:
     first, end = (f"{name}/", f"{name}{_AFTER_SLASH}") if below else ("", "")
     values = {"own": name, "first": first, "end": end}
     return int(required(await reader.fetch_one(_MEASURE, values))[0])
-
-
-async def measure_exclusive(reader: Reader, repository: int, manifests: set[int]) -> int:
-    """Return the bytes of the blobs that only these manifests of a repository need."""
-    blobs: set[bytes] = set()
-    for manifest in manifests:
-        rows = await reader.fetch_all(_LIST_BLOBS, {"manifest": manifest})
-        blobs |= {row[0] for row in rows}
-    total = 0
-    for digest in blobs:
-        values = {"digest": digest, "repository": repository, "limit": len(manifests) + 1}
-        users = {row[0] for row in await reader.fetch_all(_LIST_USERS, values)}
-        if users <= manifests:
-            row = await reader.fetch_one(_SIZE, {"digest": digest, "repository": repository})
-            total += row[0] if row is not None else 0
-    return total

@@ -93,6 +93,21 @@ async def find_closure(reader: Reader, repository: int, first: Stored) -> Closur
     return Closure([*going.values()], [*tags])
 
 
+async def find_left_behind(reader: Reader, repository: int, going: Closure) -> list[Stored]:
+    """Return what belongs to manifests that are deleted and stays all the same, because it has a
+    tag of its own or is in an index that stays.
+    """
+    gone = {stored.id for stored in going.manifests}
+    left: dict[int, Stored] = {}
+    for subject in going.manifests:
+        belonging = await _list_referrers(reader, repository, subject.digest)
+        companions = await _list_companions(reader, repository, subject.digest)
+        for stored in (*belonging, *(companion for _, companion in companions)):
+            if stored.id not in gone:
+                left[stored.id] = stored
+    return list(left.values())
+
+
 async def _goes(
     reader: Reader, candidate: Stored, going: Iterable[int], tags: Iterable[Tag]
 ) -> bool:

@@ -26,9 +26,13 @@ _TAKE_REPOSITORIES = """
 """
 _GIVE_NAMESPACES = "UPDATE namespaces SET parent_id = :parent WHERE parent_id = :id"
 _GIVE_REPOSITORIES = "UPDATE repositories SET namespace_id = :parent WHERE namespace_id = :id"
-_FIND_REPOSITORY = "SELECT name FROM repositories WHERE namespace_id = :id LIMIT 1"
 _FIND_ROBOT = "SELECT name FROM robots WHERE namespace_id = :id LIMIT 1"
-_COUNT_REPOSITORIES = "SELECT COUNT(*) FROM repositories WHERE namespace_id = :id"
+_COUNT_REPOSITORIES = """
+    SELECT COUNT(*) FROM repositories WHERE namespace_id = :id AND (
+        EXISTS (SELECT 1 FROM manifests WHERE manifests.repository_id = repositories.id)
+        OR NOT EXISTS (SELECT 1 FROM trash WHERE trash.repository_id = repositories.id)
+    )
+"""
 _REMOVE = "DELETE FROM namespaces WHERE id = :id"
 
 _AFTER_SLASH: Final = chr(ord("/") + 1)
@@ -82,12 +86,6 @@ async def change_namespace(transaction: Transaction, namespace: Namespace) -> No
     await transaction.execute(_CHANGE, values)
 
 
-async def find_repository_in(reader: Reader, namespace: int) -> str | None:
-    """Return the name of some repository that is in a namespace, and in none below it."""
-    row = await reader.fetch_one(_FIND_REPOSITORY, {"id": namespace})
-    return None if row is None else str(row[0])
-
-
 async def find_robot_in(reader: Reader, namespace: int) -> str | None:
     """Return the name of some robot of a namespace."""
     row = await reader.fetch_one(_FIND_ROBOT, {"id": namespace})
@@ -95,7 +93,9 @@ async def find_robot_in(reader: Reader, namespace: int) -> str | None:
 
 
 async def count_repositories(reader: Reader, namespace: int) -> int:
-    """Return how many repositories are in a namespace, and in none below it."""
+    """Return how many repositories are in a namespace, and in none below it; not those of which
+    everything is in the trash.
+    """
     return int(required(await reader.fetch_one(_COUNT_REPOSITORIES, {"id": namespace}))[0])
 
 

@@ -19,6 +19,9 @@ _LIST_ON = f"""
     ORDER BY tag_protections.id
 """
 _FIND = f"{_COLUMNS} WHERE tag_protections.id = :id"
+_FIND_IN = f"""
+    {_COLUMNS} WHERE tag_protections.namespace_id = :namespace ORDER BY tag_protections.id LIMIT 1
+"""
 _FIND_SAME = f"""
     {_COLUMNS} WHERE tag_protections.namespace_id = :namespace
     AND tag_protections.repository_pattern = :repositories AND tag_protections.tag_pattern = :tags
@@ -46,6 +49,12 @@ async def list_protections_on(reader: Reader, repository: str) -> list[Protectio
 async def find_protection(reader: Reader, number: int) -> Protection | None:
     """Return the rule with this id, or None."""
     row = await reader.fetch_one(_FIND, {"id": number})
+    return None if row is None else _protection(row)
+
+
+async def find_protection_in(reader: Reader, namespace: int) -> Protection | None:
+    """Return some rule of a namespace itself, or None."""
+    row = await reader.fetch_one(_FIND_IN, {"namespace": namespace})
     return None if row is None else _protection(row)
 
 

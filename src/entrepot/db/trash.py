@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from entrepot.core.names import Tag
-from entrepot.db.engine import Transaction
+from entrepot.db.engine import Reader, Transaction, required
 
 _OF_REMOVAL = """
     CAST(:now AS BIGINT), CAST(:actor AS TEXT), CAST(:operation AS TEXT),
@@ -53,6 +53,24 @@ _THROW_TAG = f"""
     WHERE tags.repository_id = :repository AND tags.name = :tag
 """  # noqa: S608 - nothing from outside
 
+_MEASURE = """
+    SELECT (SELECT COUNT(*) FROM trash WHERE kind = 'tag'),
+           (SELECT COUNT(*) FROM trash WHERE kind = 'manifest'),
+           (SELECT CAST(COALESCE(SUM(blobs.size), 0) AS BIGINT)
+            FROM (SELECT DISTINCT digest FROM trash_references) AS needed
+            JOIN blobs ON blobs.digest = needed.digest
+            WHERE NOT EXISTS (SELECT 1 FROM manifest_blobs
+                              WHERE manifest_blobs.digest = blobs.digest))
+"""
+
+
+class Amount(NamedTuple):
+    """How much is in the trash; `size` are the bytes of blobs that nothing else needs."""
+
+    tags: int
+    manifests: int
+    size: int
+
 
 class Removal(NamedTuple):
     """A deletion in one repository: what it is called, whose it is, and from when on what it threw
@@ -68,6 +86,11 @@ class Removal(NamedTuple):
     def values(self) -> dict[str, object]:
         """Return what the statements need of it."""
         return self._asdict()
+
+
+async def measure_trash(reader: Reader) -> Amount:
+    """Return how much is in the trash. It goes through all of it: ask now and then."""
+    return Amount(*required(await reader.fetch_one(_MEASURE, {})))
 
 
 async def throw_manifests(

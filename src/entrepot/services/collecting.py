@@ -17,6 +17,7 @@ from entrepot.db import Transaction
 from entrepot.db.collection import is_anything_due, is_importing, measure_queue
 from entrepot.db.doomed import Doomed
 from entrepot.db.jobs import find_lease_holder, hold_lease, let_lease_go
+from entrepot.db.trash import measure_trash
 from entrepot.db.trash_contents import list_expired
 from entrepot.services.judging import Look, Removed, look_at_links, look_at_manifests
 from entrepot.services.removing import Remover
@@ -37,6 +38,7 @@ _LEASE: Final = 30 * _SECOND
 """Microseconds for which a collector is the only one, unless it renews that."""
 
 _MEASURE_EVERY: Final = 30 * _SECOND
+_MEASURE_TRASH_EVERY: Final = 600 * _SECOND
 OVERDUE: Final = 24 * 3600 * _SECOND
 """Microseconds after which something that was due should have been looked at."""
 
@@ -128,7 +130,7 @@ class Collector:
         self._busyness = busyness
         self._remover = Remover(stores, owner=owner, steady=lambda: read_clocks().ran)
         self._sweeps = Sweeps(stores, find_owned_since=find_owned_since)
-        self._measured_at = self._sweep_at = -(2**62)
+        self._measured_at = self._trash_at = self._sweep_at = -(2**62)
         self._held_until = -(2**62)
         """By the clock that goes evenly."""
         self._first = False
@@ -360,6 +362,7 @@ class Collector:
     def _show_nothing(self) -> None:
         if self._metrics is not None:
             self._metrics.collection_queue(waiting=0, overdue=0, doomed=0, age=0)
+            self._metrics.trash(tags=0, manifests=0, size=0)
 
     async def _measure(self, now: int) -> None:
         """Say how much waits, now and then."""
@@ -376,3 +379,7 @@ class Collector:
             age=age / _SECOND,
         )
         self._metrics.collection_ran(self._stores.now() / _SECOND)
+        if reading.ran - self._trash_at >= _MEASURE_TRASH_EVERY:
+            self._trash_at = reading.ran
+            amount = await measure_trash(self._stores.index)
+            self._metrics.trash(**amount._asdict())

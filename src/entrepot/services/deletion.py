@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from entrepot.core.audit import Actor, event
+from entrepot.core.digest import Digest
 from entrepot.core.errors import (
     DeniedError,
     ManifestUnknownError,
@@ -25,9 +26,14 @@ from entrepot.db.contents import (
     find_last_manifest,
     list_roots,
     measure_area,
-    measure_exclusive,
 )
-from entrepot.db.followers import Closure, Stored, find_closure, list_parents
+from entrepot.db.followers import (
+    Closure,
+    Stored,
+    find_closure,
+    find_left_behind,
+    list_parents,
+)
 from entrepot.db.holds import list_live_holds
 from entrepot.db.manifests import find_manifest_id
 from entrepot.db.protections import list_protections_on
@@ -37,6 +43,7 @@ from entrepot.db.tags import find_tag, list_tags
 from entrepot.db.trash import Removal
 from entrepot.services.audit import Notes
 from entrepot.services.delete import remove
+from entrepot.services.explaining import explain_digest, explain_tag
 from entrepot.services.protection import check_may_go
 from entrepot.services.stores import Stores
 
@@ -53,7 +60,8 @@ _MOST_REASONS: Final = 20
 @dataclass
 class Preview:
     """What a deletion would do: how much would go, and why it would be refused; `freed` are the
-    bytes that nothing would need any longer when the trash is emptied.
+    bytes that nothing would need any longer when the trash is emptied. Of a single tag or image it
+    says what goes (`going`) and what belongs to it and stays (`staying`), with the reasons.
     """
 
     repositories: int = 0
@@ -61,6 +69,8 @@ class Preview:
     tags: int = 0
     freed: int = 0
     refused: list[str] = field(default_factory=list)
+    going: list[str] = field(default_factory=list)
+    staying: list[str] = field(default_factory=list)
 
 
 class Progress(NamedTuple):
@@ -105,8 +115,19 @@ async def preview_reference(stores: Stores, name: RepositoryName, reference: Ref
     except DeniedError as error:
         found.refused.append(_reason(error))
     found.manifests, found.tags = len(closure.manifests), len(closure.tags)
-    going = {stored.id for stored in closure.manifests}
-    found.freed = await measure_exclusive(index, repository, going)
+    found.going = [f"tag {tag}" for tag in closure.tags]
+    for stored in closure.manifests:
+        belongs = "" if stored.digest == reference else f", which belongs to {reference}"
+        found.going.append(f"manifest {stored.digest}{belongs}")
+    for stored in await find_left_behind(index, repository, closure):
+        found.staying.append(
+            f"manifest {stored.digest} belongs to it, but has another tag or is in an index"
+        )
+    if isinstance(reference, Tag):
+        found.staying.append(f"manifest {affected[0]}, until nothing needs it any more")
+        found.freed = (await explain_tag(stores, name, reference)).freed
+    else:
+        found.freed = (await explain_digest(stores, name, Digest(reference))).freed
     return found
 
 
@@ -154,6 +175,11 @@ async def _find_refusals(stores: Stores, repository: int, name: RepositoryName) 
             break
         last = tags[-1]
     return reasons[:_MOST_REASONS]
+
+
+async def list_repository_names(stores: Stores, namespace: str) -> list[RepositoryName]:
+    """Return the names of all repositories in a namespace and below it."""
+    return [name async for _, name in _repositories(stores.index, namespace)]
 
 
 async def _repositories(

@@ -27,6 +27,7 @@ from entrepot.db.namespaces import (
     list_namespaces,
     remove_namespace,
 )
+from entrepot.db.protections import find_protection_in
 from entrepot.db.revision import bump_revision
 from entrepot.services.audit import Notes, Trail
 
@@ -75,6 +76,17 @@ class Namespaces:
         """Return how many repositories are in a namespace and in none below it."""
         namespace = await known_namespace(self._index, parse_namespace(name))
         return await count_repositories(self._index, namespace.id)
+
+    async def find_obstacles(self, text: str) -> Sequence[str]:
+        """Return why a namespace can't be deleted with those below it, whatever becomes of their
+        repositories. Raises AccessUnknownError.
+        """
+        top = await known_namespace(self._index, parse_namespace(text))
+        found = []
+        for namespace in await list_namespaces(self._index):
+            if namespace == top or namespace.name.startswith(f"{top.name}/"):
+                found += await _find_obstacles(self._index, namespace)
+        return found
 
     async def create(
         self,
@@ -149,7 +161,8 @@ class Namespaces:
 
         Raises:
             AccessUnknownError: there is no such namespace.
-            AccessError: it is the root, or something is still in it.
+            AccessError: it is the root, or something is still in it, such as rules that protect
+                tags.
         """
         name = parse_namespace(text)
         if not name:
@@ -158,10 +171,8 @@ class Namespaces:
         async def work(transaction: Transaction, notes: Notes) -> str:
             await bump_revision(transaction)
             namespace = await known_namespace(transaction, name)
-            robot = await find_robot_in(transaction, namespace.id)
-            if robot is not None:
-                place = describe_namespace(name)
-                raise AccessConflictError(f"{robot} is in {place}: revoke it first")
+            for reason in await _find_obstacles(transaction, namespace):
+                raise AccessConflictError(reason)
             parent = await find_nearest_namespace(transaction, name.rpartition("/")[0])
             if not move_up:
                 await _check_empty(transaction, namespace, parent)
@@ -172,6 +183,18 @@ class Namespaces:
         parent = await self._trail.write(work, by=by)
         self._changed()
         return parent
+
+
+async def _find_obstacles(reader: Reader, namespace: Namespace) -> list[str]:
+    """Return what must be removed first, for it must not go, or lose its effect, unnoticed."""
+    found: list[str] = []
+    robot = await find_robot_in(reader, namespace.id)
+    if robot is not None:
+        found.append(f"{robot} is in {describe_namespace(namespace.name)}: revoke it first")
+    rule = await find_protection_in(reader, namespace.id)
+    if rule is not None:
+        found.append(f"{rule}: remove that first")
+    return found
 
 
 async def _check_empty(reader: Reader, namespace: Namespace, parent: Namespace) -> None:

@@ -173,6 +173,24 @@ COLLECTION_RUN = Family(
     "When the collector last looked how much there is to do, since unix epoch in seconds",
     latest=True,
 )
+TRASH_ENTRIES = Family(
+    "entrepot_trash_entries",
+    "gauge",
+    "Tags and manifests in the trash; only where the collector works",
+    ("kind",),
+)
+TRASH_BYTES = Family(
+    "entrepot_trash_bytes",
+    "gauge",
+    "Bytes of blobs that manifests in the trash need and no other manifest does; only where the "
+    "collector works",
+)
+RESTORED = Family(
+    "entrepot_trash_restored_total",
+    "counter",
+    "Tags and manifests that were brought back from the trash over the API",
+    ("kind",),
+)
 SCRUBBED = Family(
     "entrepot_scrub_objects_total",
     "counter",
@@ -224,6 +242,9 @@ FAMILIES = (
     COLLECTION_QUEUE,
     COLLECTION_AGE,
     COLLECTION_RUN,
+    TRASH_ENTRIES,
+    TRASH_BYTES,
+    RESTORED,
     RETENTION_DELETED,
     RETENTION_STOPPED,
     SCRUBBED,

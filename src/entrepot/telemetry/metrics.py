@@ -35,6 +35,7 @@ from entrepot.telemetry.families import (
     REQUEST_SIZE,
     REQUESTS,
     RESPONSE_SIZE,
+    RESTORED,
     RETENTION_DELETED,
     RETENTION_STOPPED,
     RUN_SUCCEEDED,
@@ -44,6 +45,8 @@ from entrepot.telemetry.families import (
     SECONDS,
     SIZES,
     STORAGE_ACTIONS,
+    TRASH_BYTES,
+    TRASH_ENTRIES,
     UPLOADS_FINISHED,
     UPLOADS_STARTED,
     Family,
@@ -195,6 +198,17 @@ class Metrics:
     def collection_ran(self, at: float) -> None:
         """Say when the collector last worked, in seconds since 1970."""
         self._advance(COLLECTION_RUN, at)
+
+    def trash(self, *, tags: int, manifests: int, size: int) -> None:
+        """Say how much is in the trash, and how many bytes only that needs."""
+        self._set(TRASH_ENTRIES, tags, "tag")
+        self._set(TRASH_ENTRIES, manifests, "manifest")
+        self._set(TRASH_BYTES, size)
+
+    def restored(self, *, tags: int, manifests: int) -> None:
+        """Note that something was brought back from the trash."""
+        self._add(RESTORED, tags, "tag")
+        self._add(RESTORED, manifests, "manifest")
 
     def retention_deleted(self, kind: str, count: int) -> None:
         """Note that retention deleted tags, or manifests without one."""

@@ -57,6 +57,10 @@ SIGNATURES = [images.artifact(f"s{n}", subject=images.image("one").manifest) for
 OF_A = [images.multi_platform("nested"), *SIGNATURES]
 
 
+def numbers(found: Preview) -> tuple[int, int, int, int]:
+    return found.repositories, found.manifests, found.tags, found.freed
+
+
 @pytest.fixture(params=[1, 2, 200])
 def batch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(deletion, "BATCH", request.param)
@@ -129,14 +133,23 @@ async def test_what_deleting_an_image_would_do(site: Site) -> None:
     await furnish(site)
     one = Digest(images.image("one").digest)
     found = await preview_reference(site.stores, A, one)
-    assert found == Preview(1, 4, 2, sizes(*SIGNATURES) + len(images.EMPTY.data) * 0)
+    assert found.going[:3] == ["tag v1", "tag v2", f"manifest {one}"]
+    assert {line.rpartition(", ")[2] for line in found.going[3:]} == {f"which belongs to {one}"}
+    assert numbers(found) == (1, 4, 2, sizes(*SIGNATURES))
+    assert (found.refused, found.staying) == ([], [])
     nested = Digest(images.index([images.multi_platform("nested")]).digest)
-    assert await preview_reference(site.stores, A, nested) == Preview(1, 1, 1, 0)
+    found = await preview_reference(site.stores, A, nested)
+    assert numbers(found) == (1, 1, 1, sizes(images.multi_platform("nested")))
+    await site.put("team/a", "signature", SIGNATURES[0])
+    (stays,) = (await preview_reference(site.stores, A, one)).staying
+    assert stays.startswith(f"manifest {SIGNATURES[0].digest} belongs to it, but has another tag")
     child = Digest(images.multi_platform("nested").digest)
     assert (await preview_reference(site.stores, A, child)).refused == [
         f"{nested} lists it: delete that first"
     ]
-    assert await preview_reference(site.stores, A, Tag("v1")) == Preview(1, 0, 1, 0)
+    found = await preview_reference(site.stores, A, Tag("v1"))
+    assert (numbers(found), found.going) == ((1, 0, 1, 0), ["tag v1"])
+    assert found.staying == [f"manifest {one}, until nothing needs it any more"]
     await place_hold(site.stores, A, one, reason="r", owner="legal", by="root")
     assert "legal" in (await preview_reference(site.stores, A, Tag("v1"))).refused[0]
     for name, reference in ((A, Tag("no")), (A, Digest.of(b"no")), (RepositoryName("no"), one)):

@@ -19,6 +19,7 @@ from entrepot.db import Transaction
 from entrepot.db.address import IndexAddress
 from entrepot.db.doomed import Lease, doom_blobs
 from entrepot.db.opening import migrate_index, open_index
+from entrepot.db.trash import measure_trash
 from entrepot.services.audit import Trail
 from entrepot.services.delete import delete_blob, delete_reference
 from entrepot.services.pull import blob_size
@@ -266,6 +267,20 @@ async def test_what_is_emptied_at_once_is_looked_at_when_the_grace_period_is_ove
         site.clock.now += waited
         await empty_trash(site.stores, Selection(operation=operation), by=NOBODY)
         assert set((await reviewed(site)).values()) == {deleted_at + after}
+
+
+async def test_how_much_is_in_the_trash(site: Site) -> None:
+    """Blobs that a manifest that is there needs as well, in any repository, are not its bytes."""
+    assert await measure_trash(site.stores.index) == (0, 0, 0)
+    made = images.image("measured")
+    for name in ("a", "b"):
+        await site.push(name, "v1", made)
+    digest = await site.put("a", "v2", made)
+    await delete(site, digest)
+    assert await measure_trash(site.stores.index) == (2, 1, 0)
+    await delete_reference(site.stores, RepositoryName("b"), digest, by=NOBODY)
+    size = sum(len(blob.data) for blob in {blob.digest: blob for blob in made.blobs}.values())
+    assert await measure_trash(site.stores.index) == (3, 2, size)
 
 
 # The identity -----------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from entrepot.core.accounts import ROBOT_PREFIX
 from entrepot.core.decision import parse_namespace
 from entrepot.core.names import RepositoryName
 from entrepot.core.roles import CONTENT, parse_action
+from entrepot.services.deletion import list_repository_names
 from entrepot.services.trash import NOTHING_SUCH, list_places
 
 
@@ -48,6 +49,30 @@ async def on_tag(_call: Call, action: Action, sent: Sent) -> Need:
     name = RepositoryName.parse(sent.positional[0])
     missing = f"there is no repository {name}"
     return Need(action, name, repository=name, tag=sent.positional[-1].tag, missing=missing)
+
+
+async def on_content(_call: Call, action: Action, sent: Sent) -> Need:
+    """On the repository that the path names, or on the tag of it that the query or body names."""
+    name = RepositoryName.parse(sent.positional[0])
+    asked = (
+        sent.query if "reference" in sent.query else {"reference": sent.positional[-1].reference}
+    )
+    reference = asked["reference"]
+    tag = reference if reference and ":" not in reference else None
+    return Need(action, name, repository=name, tag=tag, missing=f"there is no repository {name}")
+
+
+async def on_all_in(call: Call, action: Action, sent: Sent) -> Need:
+    """On every repository in the namespace that the path names, and on that: one where it is not
+    allowed is what counts.
+    """
+    need = _within(action, sent.positional[0])
+    if (await call.services.access.decide(call.identity, action, namespace=need.namespace)).allowed:
+        for name in await list_repository_names(call.content(), need.namespace):
+            decision = await call.services.access.decide(call.identity, action, repository=name)
+            if not decision.allowed:
+                return need._replace(repository=name)
+    return need
 
 
 async def of_trash(call: Call, action: Action, sent: Sent) -> Need:

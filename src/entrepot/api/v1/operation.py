@@ -55,6 +55,7 @@ from entrepot.services.administration import Administration
 from entrepot.services.auditing import AuditError
 from entrepot.services.retention import RetentionUnknownError
 from entrepot.services.stores import Stores
+from entrepot.telemetry import Metrics
 
 LARGEST: Final = 65_536
 """Bytes of a body at most."""
@@ -85,6 +86,8 @@ class Call:
     identity: Identity
     by: Actor | str
     stores: Stores | None = None
+    metrics: Metrics | None = None
+    """Those of the server; a command on the host counts nothing."""
 
     @property
     def actor(self) -> Actor:
@@ -266,7 +269,7 @@ async def sees(call: Call, namespace: str) -> bool:
 
 
 def _call(context: Context, request: Request) -> Call:
-    return Call(context.accounts, request.identity, request.caller, context.stores)
+    return Call(context.accounts, request.identity, request.caller, context.stores, context.metrics)
 
 
 def _field(text: str, kind: type) -> object:

@@ -62,7 +62,10 @@ async def restore_trash(call: Call, body: TrashRestore) -> RestoredView:
     or, if a tag was set again and points at something else, nothing.
     """
     stores, wanted = call.content(), body.parsed()
-    return RestoredView.of(await service.restore(stores, wanted, by=call.actor, force=body.force))
+    done = await service.restore(stores, wanted, by=call.actor, force=body.force)
+    if call.metrics is not None:
+        call.metrics.restored(tags=done.tags, manifests=done.manifests)
+    return RestoredView.of(done)
 
 
 async def empty_trash(call: Call, body: TrashSelect) -> EmptiedView:
