@@ -317,6 +317,13 @@ def relative_name(name: str, namespace: str) -> str | None:
     return name[len(inside) :] if name.startswith(inside) else None
 
 
+def no_namespace(name: str) -> str:
+    """Return what people are told of a namespace that there is not, or not for them."""
+    if not name:
+        return "there is no namespace /"
+    return f"there is no namespace {name}; entrepot namespace create {name} makes it"
+
+
 def describe_namespace(name: str) -> str:
     """Return how people are told of a namespace."""
     return f"namespace {name}" if name else "the root namespace"

@@ -262,6 +262,10 @@ class Access:
             if not decision.allowed:
                 raise DeniedError({"reason": f"the role {role} is more: {decision.reason}"})
 
+    async def has_namespace(self, name: str) -> bool:
+        """Tell whether there is a namespace of this name; the empty one is the root."""
+        return name in (await self._find_policy()).namespaces
+
     async def explain(
         self, identity: Identity, action: Action, name: str, *, tag: str | None = None
     ) -> Answer:

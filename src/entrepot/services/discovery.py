@@ -50,6 +50,11 @@ async def list_repositories(
         last = page[-1]
 
 
+async def has_repository(stores: Stores, name: RepositoryName) -> bool:
+    """Tell whether there is a repository of this name."""
+    return await repositories.find_repository(stores.index, name) is not None
+
+
 async def list_tags(stores: Stores, name: RepositoryName, *, last: str, limit: int | None) -> Page:
     """Return at most `limit` tags that come after `last`, or all of them if it is None.
 

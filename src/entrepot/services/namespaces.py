@@ -14,6 +14,7 @@ from entrepot.core.decision import (
     Policy,
     Visibility,
     describe_namespace,
+    no_namespace,
     parse_namespace,
 )
 from entrepot.db.engine import Database, Reader, Transaction
@@ -213,9 +214,7 @@ async def known_namespace(reader: Reader, name: str) -> Namespace:
     """Return a namespace. Raises AccessUnknownError."""
     found = await find_namespace(reader, name)
     if found is None:
-        raise AccessUnknownError(
-            f"there is no namespace {name}; entrepot namespace create {name} makes it"
-        )
+        raise AccessUnknownError(no_namespace(name))
     return found
 
 

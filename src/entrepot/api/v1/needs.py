@@ -3,7 +3,7 @@
 from entrepot.api.v1.operation import Call, Need, Sent
 from entrepot.core.access import Action
 from entrepot.core.accounts import ROBOT_PREFIX
-from entrepot.core.decision import parse_namespace
+from entrepot.core.decision import no_namespace, parse_namespace
 from entrepot.core.names import RepositoryName
 from entrepot.core.roles import CONTENT, parse_action
 from entrepot.services.deletion import list_repository_names
@@ -35,7 +35,7 @@ async def above(_call: Call, action: Action, sent: Sent) -> Need:
 async def seeing_it(_call: Call, action: Action, sent: Sent) -> Need:
     """On a repository that would be called like the namespace that the path names."""
     name = parse_namespace(sent.positional[0])
-    return Need(action, name, repository=name, missing=_no_namespace(name), secret=True)
+    return Need(action, name, repository=name, missing=no_namespace(name), secret=True)
 
 
 async def on_repository(_call: Call, action: Action, sent: Sent) -> Need:
@@ -119,18 +119,14 @@ async def of_question(call: Call, action: Action, sent: Sent) -> Need:
     asked = sent.query
     if not asked["anonymous"] and asked["user"] in {"", call.identity.name}:
         return Need(Action.CONNECT)
-    place = parse_namespace(asked["repository"])
-    if parse_action(asked["action"]) in CONTENT:
-        known = {entry.namespace.name for entry in await call.services.namespaces.list()}
-        while place and place not in known:
-            place = place.rpartition("/")[0]
-    return _within(action, place)
+    name = place = parse_namespace(asked["repository"])
+    if parse_action(asked["action"]) not in CONTENT:
+        return _within(action, place)
+    while place and not await call.services.access.has_namespace(place):
+        place = place.rpartition("/")[0]
+    return Need(action, place, missing=f"there is no repository {name}", about=name)
 
 
 def _within(action: Action, text: str) -> Need:
     name = parse_namespace(text)
-    return Need(action, name, missing=_no_namespace(name))
-
-
-def _no_namespace(name: str) -> str:
-    return f"there is no namespace {name or '/'}"
+    return Need(action, name, missing=no_namespace(name))

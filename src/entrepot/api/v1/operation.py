@@ -40,6 +40,7 @@ from entrepot.core.errors import (
     RequestTooLargeError,
     UnauthorizedError,
 )
+from entrepot.core.names import RepositoryName
 from entrepot.core.patterns import PatternInvalidError
 from entrepot.core.protections import (
     ProtectionConflictError,
@@ -53,6 +54,7 @@ from entrepot.core.undo import UndoError, UndoUnknownError
 from entrepot.core.work import WorkError, WorkUnknownError
 from entrepot.services.administration import Administration
 from entrepot.services.auditing import AuditError
+from entrepot.services.discovery import has_repository
 from entrepot.services.retention import RetentionUnknownError
 from entrepot.services.stores import Stores
 from entrepot.telemetry import Metrics
@@ -103,7 +105,8 @@ class Call:
 
 class Need(NamedTuple):
     """What must be allowed, in a namespace, or on a repository or one of its tags. `missing` says
-    what doesn't exist for those who may not see the place; with `secret` for all who may not.
+    what doesn't exist for those who may not see the place, which is the namespace, or the
+    repository `about` which it is decided there; with `secret` for all who may not.
     """
 
     action: Action
@@ -112,6 +115,7 @@ class Need(NamedTuple):
     tag: str | None = None
     missing: str = ""
     secret: bool = False
+    about: str | None = None
 
 
 class Sent(NamedTuple):
@@ -189,7 +193,7 @@ class Operation:
             return
         if decision.limited and call.identity.method == "token":
             raise InsufficientScopeError
-        if need.missing and (need.secret or not await sees(call, need.namespace)):
+        if need.missing and (need.secret or not await _is_shown(call, need)):
             raise ObjectUnknownError({"reason": need.missing})
         raise DeniedError({"reason": decision.reason})
 
@@ -258,6 +262,18 @@ def parse_mark(after: str, *, first: int) -> int:
         reason = f"{after[:32]!r} is not the mark of a page"
         raise RequestInvalidError({"at": "after", "reason": reason})
     return int(after)
+
+
+async def _is_shown(call: Call, need: Need) -> bool:
+    """Tell whether the place of a need is there, and somebody may see it. Where it would be seen if
+    it were there, what is not must look like what may not be seen.
+    """
+    repository = need.repository or need.about
+    if not await sees(call, repository or need.namespace):
+        return False
+    if repository:
+        return await has_repository(call.content(), RepositoryName.parse(repository))
+    return await call.services.access.has_namespace(need.namespace)
 
 
 async def sees(call: Call, namespace: str) -> bool:

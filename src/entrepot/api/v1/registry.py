@@ -3,6 +3,7 @@
 from entrepot.api.v1.forms import PAGE, After, Caller, Limit, Page, TagView, shown_scopes
 from entrepot.api.v1.operation import Call
 from entrepot.core.access import Action
+from entrepot.core.errors import NameUnknownError, ObjectUnknownError
 from entrepot.core.names import RepositoryName
 from entrepot.services import discovery
 
@@ -34,8 +35,10 @@ async def list_tags(
     call: Call, repository: str, *, limit: Limit = PAGE, after: After = ""
 ) -> Page[TagView]:
     """List the tags of a repository with their sizes and the use that is made of them."""
-    uses = await discovery.list_tag_uses(
-        call.content(), RepositoryName.parse(repository), last=after, limit=limit + 1
-    )
+    name = RepositoryName.parse(repository)
+    try:
+        uses = await discovery.list_tag_uses(call.content(), name, last=after, limit=limit + 1)
+    except NameUnknownError as error:  # as for those who may not see it
+        raise ObjectUnknownError({"reason": f"there is no repository {name}"}) from error
     shown = [TagView.of(use) for use in uses[:limit]]
     return Page(shown, shown[-1].name if len(uses) > limit else None)

@@ -5,7 +5,7 @@ from msgspec import Struct
 from entrepot.api.v1.forms import PAGE, After, Limit, Page
 from entrepot.api.v1.operation import Call
 from entrepot.core.access import Action
-from entrepot.core.decision import parse_namespace
+from entrepot.core.decision import no_namespace, parse_namespace
 from entrepot.core.errors import NameUnknownError, ObjectUnknownError
 from entrepot.core.names import RepositoryName
 from entrepot.services import usage
@@ -30,7 +30,10 @@ class UsageView(Struct, frozen=True):
 async def show_namespace_usage(call: Call, namespace: str) -> UsageView:
     """Say how many bytes a namespace has, with all below it."""
     name = parse_namespace(namespace)
-    return UsageView.of(name or "/", *await usage.measure_namespace(call.content(), name))
+    measured = await usage.measure_namespace(call.content(), name)
+    if not any(measured):
+        await _make_sure(call, name)
+    return UsageView.of(name or "/", *measured)
 
 
 async def list_repository_usage(
@@ -39,11 +42,14 @@ async def list_repository_usage(
     """List the repositories of a namespace and all below it that you may see, by name, each with
     its bytes.
     """
+    name = parse_namespace(namespace)
     visible = await call.services.access.visible(call.identity, Action.LIST)
     found = await usage.measure_repositories(
-        call.content(), parse_namespace(namespace), last=after, limit=limit + 1, visible=visible
+        call.content(), name, last=after, limit=limit + 1, visible=visible
     )
-    shown = [UsageView.of(str(name), *measured) for name, measured in found[:limit]]
+    if not found:
+        await _make_sure(call, name)
+    shown = [UsageView.of(str(place), *measured) for place, measured in found[:limit]]
     return Page(shown, shown[-1].name if len(found) > limit else None)
 
 
@@ -69,6 +75,14 @@ async def list_tag_usage(
         raise _unknown(name) from error
     shown = [UsageView.of(str(tag), *measured) for tag, measured in found[:limit]]
     return Page(shown, shown[-1].name if len(found) > limit else None)
+
+
+async def _make_sure(call: Call, namespace: str) -> None:
+    """Raise `ObjectUnknownError` for a namespace that there is not, as for those who may not see
+    it. A prefix that has something in it need be none.
+    """
+    if not await call.services.access.has_namespace(namespace):
+        raise ObjectUnknownError({"reason": no_namespace(namespace)})
 
 
 def _unknown(name: RepositoryName) -> ObjectUnknownError:
