@@ -7,9 +7,9 @@ would come into each other's way. So what pushes that run at the same time bring
 from typing import Final
 
 from entrepot.core.digest import Digest
-from entrepot.core.quotas import Quota, Resource
+from entrepot.core.quotas import RESOURCES, Quota, Resource
 from entrepot.db.counting import refresh_counted
-from entrepot.db.engine import Reader, Transaction
+from entrepot.db.engine import Reader, Transaction, required
 
 _LIST: Final = """
     SELECT quotas.namespace_id, namespaces.name, quotas.resource, quotas.soft, quotas.hard,
@@ -17,9 +17,13 @@ _LIST: Final = """
     FROM quotas JOIN namespaces ON namespaces.id = quotas.namespace_id
     ORDER BY namespaces.name, quotas.resource
 """
-_LIST_USED = """
-    SELECT resource, CAST(SUM(used) AS BIGINT) FROM quota_usage
-    WHERE namespace_id = :namespace GROUP BY resource
+# One row, so that until the next commit it is known to a process that asked before.
+_FIND_USED = """
+    SELECT CAST(SUM(CASE WHEN resource = 'bytes' THEN used ELSE 0 END) AS BIGINT),
+           CAST(SUM(CASE WHEN resource = 'repositories' THEN used ELSE 0 END) AS BIGINT),
+           CAST(SUM(CASE WHEN resource = 'manifests' THEN used ELSE 0 END) AS BIGINT),
+           CAST(SUM(CASE WHEN resource = 'tags' THEN used ELSE 0 END) AS BIGINT)
+    FROM quota_usage WHERE namespace_id = :namespace
 """
 _IS_COUNTED = "SELECT 1 FROM namespace_blobs WHERE namespace_id = :namespace AND digest = :digest"
 _SET = """
@@ -56,9 +60,9 @@ async def list_quotas(reader: Reader) -> list[Quota]:
 
 
 async def find_used(reader: Reader, namespace: int) -> dict[Resource, int]:
-    """Return what is used in a namespace that has a quota; what is missing is 0."""
-    rows = await reader.fetch_all(_LIST_USED, {"namespace": namespace})
-    return {row[0]: int(row[1]) for row in rows}
+    """Return what is used of everything in a namespace that has a quota."""
+    row = required(await reader.fetch_one(_FIND_USED, {"namespace": namespace}))
+    return {resource: int(used or 0) for resource, used in zip(RESOURCES, row, strict=True)}
 
 
 async def is_counted(reader: Reader, namespace: int, digest: Digest) -> bool:

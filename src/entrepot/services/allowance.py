@@ -41,6 +41,18 @@ class Outlook(NamedTuple):
 CLEAR: Final = Outlook((), ())
 
 
+async def room_for_repository(stores: Stores, name: RepositoryName) -> None:
+    """Return if a repository is there already or fits. Of the blob that is about to come nothing is
+    known yet.
+
+    Raises:
+        QuotaExceededError: it doesn't fit.
+    """
+    for quota in await stores.limits.over(stores.index, name):
+        if quota.resource == "repositories":
+            await _check(stores.index, quota, await _missing_repositories(stores.index, name))
+
+
 async def room_for_upload(
     stores: Stores,
     name: RepositoryName,
@@ -67,7 +79,7 @@ async def room_for_upload(
             more = await _missing_repositories(reader, name)
             await _check(reader, quota, more)
         elif quota.resource == "bytes":
-            used = (await find_used(reader, quota.namespace_id)).get("bytes", 0)
+            used = (await find_used(reader, quota.namespace_id))["bytes"]
             refusal = quota.refusal(used=used, more=size)
             if refusal is None:
                 left = quota.hard - used
@@ -83,7 +95,7 @@ async def _missing_repositories(reader: Reader, name: RepositoryName) -> int:
 
 async def _check(reader: Reader, quota: Quota, more: int) -> None:
     if more:
-        used = (await find_used(reader, quota.namespace_id)).get(quota.resource, 0)
+        used = (await find_used(reader, quota.namespace_id))[quota.resource]
         refusal = quota.refusal(used=used, more=more)
         if refusal is not None:
             raise refusal
@@ -105,12 +117,14 @@ async def look_ahead(
     quotas = await stores.limits.over(reader, name)
     if not quotas:
         return CLEAR
-    added = await _added(reader, name, digest, tags)
     used = {number: await find_used(reader, number) for number in {q.namespace_id for q in quotas}}
+    added = _most_added(tags)
+    if not all(_is_far_from(quota, used[quota.namespace_id], added) for quota in quotas):
+        added = await _added(reader, name, digest, tags)
     warnings: list[str] = []
     crossings: list[Crossing] = []
     for quota in quotas:
-        before, more = used[quota.namespace_id].get(quota.resource, 0), added[quota.resource]
+        before, more = used[quota.namespace_id][quota.resource], added[quota.resource]
         refusal = quota.refusal(used=before, more=more) if more else None
         if refusal is not None:
             raise refusal
@@ -122,13 +136,27 @@ async def look_ahead(
     return Outlook(warnings, crossings)
 
 
+def _most_added(tags: Sequence[Tag]) -> Mapping[Resource, int]:
+    """Return how many of each a manifest adds to its repository at most."""
+    return {"bytes": 0, "repositories": 1, "manifests": 1, "tags": len(tags)}
+
+
+def _is_far_from(quota: Quota, used: Mapping[Resource, int], added: Mapping[Resource, int]) -> bool:
+    """Return whether nothing is to be said however much of that comes: so most pushes need not ask
+    what they add.
+    """
+    after = used[quota.resource] + added[quota.resource]
+    limits = [limit for limit in (quota.soft, quota.hard) if limit is not None]
+    return quota.exceeded_at is None and after <= min(limits)
+
+
 async def _added(
     reader: Reader, name: RepositoryName, digest: Digest, tags: Sequence[Tag]
 ) -> Mapping[Resource, int]:
     """Return how many of each a manifest adds to its repository."""
     repository = await find_repository(reader, name)
     if repository is None:
-        return {"bytes": 0, "repositories": 1, "manifests": 1, "tags": len(tags)}
+        return _most_added(tags)
     known = await find_manifest_id(reader, repository, digest)
     missing = [tag for tag in tags if await find_tag(reader, repository, tag) is None]
     return {

@@ -63,7 +63,7 @@ class Quotas:
             quotas = [quota for quota in quotas if quota.namespace_id == known.id]
         ids = {quota.namespace_id for quota in quotas}
         used = {number: await find_used(self._index, number) for number in ids}
-        return [Standing(q, used[q.namespace_id].get(q.resource, 0)) for q in quotas]
+        return [Standing(q, used[q.namespace_id][q.resource]) for q in quotas]
 
     async def set(
         self,

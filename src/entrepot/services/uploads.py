@@ -32,7 +32,7 @@ from entrepot.db.blobs import add_blob, find_blob_size, is_linked_anywhere, keep
 from entrepot.db.doomed import find_blob_state
 from entrepot.db.repositories import ensure_repository
 from entrepot.db.uploads import end_upload, has_ended
-from entrepot.services.allowance import room_for_upload
+from entrepot.services.allowance import room_for_repository, room_for_upload
 from entrepot.services.audit import Notes
 from entrepot.services.stores import Stores
 from entrepot.services.storing import PAUSES, Received, is_safe, store_blob
@@ -104,8 +104,8 @@ class Uploads:
         self._hashes = RunningHashes()
 
     async def check(self, name: RepositoryName) -> None:
-        """Raise `QuotaExceededError` if a repository may not take any blob more."""
-        await room_for_upload(self._stores, name, size=0)
+        """Raise `QuotaExceededError` if there may not be such a repository."""
+        await room_for_repository(self._stores, name)
 
     def begin(self, name: RepositoryName) -> UploadState:
         """Return the state of a new upload. Nothing is written."""
