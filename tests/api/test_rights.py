@@ -25,6 +25,8 @@ MAKES: dict[tuple[str, str], object] = {
     ("POST", "/api/v1/repositories/{repository}/rollback"): {"tag": "moved"},
     ("POST", "/api/v1/deletions/repositories/{repository}"): {"reference": "three"},
     ("POST", "/api/v1/deletions/namespaces/{namespace}"): {"whole": True},
+    ("POST", "/api/v1/protections"): {"namespace": "team", "tags": "new*"},
+    ("POST", "/api/v1/holds"): {"repository": "team/held", "reason": "a test"},
     ("POST", "/api/v1/trash/restore"): {"ids": [1]},
     ("POST", "/api/v1/trash/empty"): {"ids": [2]},
     ("PUT", "/api/v1/quotas/{namespace}"): {"resource": "tags", "hard": 1_000_000},
@@ -104,6 +106,11 @@ async def furnished(registry: Estate) -> dict[str, str]:
         ("app", "three"),
     ):
         assert (await registry.push("team/sub/app", image(made_of), tag=tag)).status == 201
+    assert (await registry.push("team/held", image("held"), tag="held")).status == 201
+    body: object = {"namespace": "team/sub", "tags": "never*"}
+    assert (await told(registry, ROOT, "POST", "/protections", body=body))["id"] == 1
+    body = {"repository": "team/held", "reference": "held", "reason": "a test"}
+    assert (await told(registry, ROOT, "POST", "/holds", body=body))["id"] == 1
     for tag in ("one", "two"):
         path = f"/v2/team/sub/app/manifests/{tag}"
         assert (await registry.ask(ROOT, "DELETE", path)).status == 202
@@ -112,6 +119,8 @@ async def furnished(registry: Estate) -> dict[str, str]:
         "{namespace}": "team/sub",
         "{robot}": "robot$team/sub+ci",
         "{grant}": str(grant),
+        "{protection}": "1",
+        "{hold}": "1",
         "{user}": "ada",
         "{token}": str(token["id"]),
         "{role}": "unused",
@@ -130,12 +139,14 @@ def expected(route: Route, role: str) -> set[int]:
     if role == ROOT:
         return {200, 201, 204} | ({404} if "{subject}" in route.path else set())
     if role == "none":
-        fields = ("{namespace}", "{repository}", "{robot}", "{grant}")
+        fields = ("{namespace}", "{repository}", "{robot}", "{grant}", "{protection}", "{hold}")
         hidden = any(field in route.path for field in fields)
         inside = route.path in QUERIES or (route.method, route.path) in {
             ("POST", "/api/v1/namespaces"),
             ("POST", "/api/v1/grants"),
             ("POST", "/api/v1/robots"),
+            ("POST", "/api/v1/protections"),
+            ("POST", "/api/v1/holds"),
             ("POST", "/api/v1/trash/restore"),
             ("POST", "/api/v1/trash/empty"),
         }

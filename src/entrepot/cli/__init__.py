@@ -22,6 +22,7 @@ from entrepot.cli import (
     login,
     moving,
     namespace,
+    protecting,
     quota,
     retention,
     robot,
@@ -51,7 +52,7 @@ app.command()(login.login)
 for group in (
     *(namespace.app, access.app, user.app, robot.app, token.app, admin.app, audit.app),
     *(quota.app, retention.app),
-    *(undo.trash, undo.tag),
+    *(undo.trash, undo.tag, protecting.app),
 ):
     app.add_typer(group)
 app.add_typer(schedule.app)

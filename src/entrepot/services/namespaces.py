@@ -194,7 +194,7 @@ async def _find_obstacles(reader: Reader, namespace: Namespace) -> list[str]:
         found.append(f"{robot} is in {describe_namespace(namespace.name)}: revoke it first")
     rule = await find_protection_in(reader, namespace.id)
     if rule is not None:
-        found.append(f"{rule}: remove that first")
+        found.append(f"{rule}: entrepot tag unprotect {rule.id} removes it")
     return found
 
 

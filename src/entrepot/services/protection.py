@@ -24,6 +24,7 @@ from entrepot.core.protections import (
     find_protecting,
 )
 from entrepot.db import Reader, Transaction
+from entrepot.db import holds as held
 from entrepot.db.followers import list_subjects
 from entrepot.db.holds import add_hold, find_hold, list_live_holds, remove_hold
 from entrepot.db.manifests import find_manifest_id
@@ -31,6 +32,7 @@ from entrepot.db.protections import (
     add_protection,
     find_protection,
     find_same_protection,
+    list_protections,
     list_protections_on,
     remove_protection,
 )
@@ -116,6 +118,11 @@ async def protect_tags(
         return added
 
     return await stores.trail.write(work, by=by)
+
+
+async def list_rules(reader: Reader) -> list[Protection]:
+    """Return every rule, oldest first."""
+    return sorted(await list_protections(reader), key=lambda rule: rule.id)
 
 
 async def known_protection(reader: Reader, number: int) -> Protection:
@@ -210,6 +217,11 @@ async def _find_held(
     ):
         raise ProtectionUnknownError(f"there is no manifest {name}@{reference}")
     return reference
+
+
+async def list_holds(reader: Reader, *, repository: str, after: int, limit: int) -> list[Hold]:
+    """Return the holds on a repository, or on all if none is named, oldest first, after an id."""
+    return await held.list_holds(reader, repository=repository, after=after, limit=limit)
 
 
 async def known_hold(reader: Reader, number: int) -> Hold:

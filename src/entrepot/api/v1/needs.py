@@ -7,6 +7,7 @@ from entrepot.core.decision import no_namespace, parse_namespace
 from entrepot.core.names import RepositoryName
 from entrepot.core.roles import CONTENT, parse_action
 from entrepot.services.deletion import list_repository_names
+from entrepot.services.protection import known_hold, known_protection
 from entrepot.services.trash import NOTHING_SUCH, list_places
 
 
@@ -86,6 +87,26 @@ async def of_trash(call: Call, action: Action, sent: Sent) -> Need:
         if not decision.allowed:
             break
     return Need(action, name, repository=name, missing=NOTHING_SUCH)
+
+
+async def on_body(_call: Call, action: Action, sent: Sent) -> Need:
+    """On the repository that the body names."""
+    name = RepositoryName.parse(sent.positional[-1].repository)
+    return Need(action, name, repository=name, missing=f"there is no repository {name}")
+
+
+async def of_protection(call: Call, action: Action, sent: Sent) -> Need:
+    """In the namespace of the rule that the path names."""
+    number = sent.positional[0]
+    rule = await known_protection(call.content().index, number)
+    return Need(action, rule.namespace, missing=f"there is no rule {number} that protects tags")
+
+
+async def of_hold(call: Call, action: Action, sent: Sent) -> Need:
+    """On the repository of the hold that the path names."""
+    number = sent.positional[0]
+    name = (await known_hold(call.content().index, number)).repository
+    return Need(action, name, repository=name, missing=f"there is no hold {number}")
 
 
 async def of_grant(call: Call, action: Action, sent: Sent) -> Need:
