@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,8 @@ from typing import Any
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.postgres import Postgres
 from tests.programs import run
@@ -215,17 +218,38 @@ def test_challenges(http: httpx.Client, site: Registry, method: str, path: str, 
     assert answer.headers["www-authenticate"] == expected
 
 
+def encoded(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
 def test_bad_tokens(http: httpx.Client) -> None:
-    """One answer for all of them, with `invalid_token`."""
+    """One answer for all of them, with `invalid_token`, also for what is made of a good one: not
+    signed, signed by our public key as if that were a secret, with critical headers, nested.
+    """
     good = http.get("/auth/token", auth=ADA).json()["token"]
     head, body, signature = good.split(".")
-    none = base64.urlsafe_b64encode(b'{"alg":"none"}').decode().rstrip("=")
-    for token in (f"{head}.{body}.AAAA", f"{none}.{body}.{signature}", "x", "a.b.c"):
+    said = json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))
+    assert said["alg"] == "ES256"
+    tokens = ["x", "a.b.c", f"{head}.{body}.AAAA", f"{good}.{good}", encoded(good.encode())]
+    changes: list[dict[str, Any]] = [{"alg": "none"}, {"alg": "NONE"}, {"crit": ["exp"]}]
+    for change in changes:
+        changed = encoded(json.dumps(said | change).encode())
+        tokens += [f"{changed}.{body}.{signature}", f"{changed}.{body}."]
+    published = http.get("/auth/certificates").content
+    point = x509.load_pem_x509_certificate(published).public_key()
+    pem = point.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    symmetric = f"{encoded(json.dumps(said | {'alg': 'HS256'}).encode())}.{body}"
+    for secret in (published, published.strip(), pem, pem.strip(), b""):
+        signed = hmac.digest(secret, symmetric.encode(), "sha256")
+        tokens.append(f"{symmetric}.{encoded(signed)}")
+    tokens.append(f"{encoded(b'[' * 6000)}.{body}.{signature}")
+    for token in tokens:
         answer = http.get("/v2/a/tags/list", headers={"Authorization": f"Bearer {token}"})
-        assert answer.status_code == 401
+        assert answer.status_code == 401, token
         assert (
             'scope="repository:a:pull",error="invalid_token"' in answer.headers["www-authenticate"]
         )
+    assert http.get("/v2/", headers={"Authorization": f"Bearer {good}"}).status_code == 200
 
 
 def test_a_name_in_the_path_is_not_put_into_the_challenge(http: httpx.Client) -> None:
