@@ -1,6 +1,6 @@
 """Hours of a registry's life in seconds: many clients push, mount, pull, move and delete, all with
-the same layers, while the collector runs with a grace period of seconds. Not one answer may be
-wrong, and at the end nothing is left.
+the same layers, while retention lets old builds go and the collector runs with a grace period of
+seconds. Not one answer may be wrong, and at the end nothing is left.
 
 Each client changes a repository of its own, so it knows what must be there. What it relies on for
 longer than the registry promises it sends again.
@@ -29,6 +29,10 @@ GRACE: Final = 4.0
 SECONDS: Final = 15.0
 CLIENTS: Final = 6
 TAGS: Final = ("one", "two", "three")
+NEWEST: Final = 3
+"""Builds that retention keeps."""
+
+AUTH: Final = ("admin", "a phrase for the admin")
 
 _LAYERS = [Content(images.OCI_LAYER, images.random_bytes(3000, f"stress {n}")) for n in range(8)]
 
@@ -70,7 +74,7 @@ class Client(threading.Thread):
             *(self._delete_tag, self._delete_manifest),
         ]
         try:
-            with httpx.Client(base_url=self._url, timeout=60) as self._http:
+            with httpx.Client(base_url=self._url, auth=AUTH, timeout=60) as self._http:
                 while time.monotonic() < self._until:
                     self._random.choice(acts)()
                 self._leave()
@@ -219,9 +223,74 @@ class Client(threading.Thread):
             self._untag(tag)
 
 
+class Builder(Client):
+    """Pushes one build after the other, of which the newest are there."""
+
+    def run(self) -> None:
+        built: list[Image] = []
+        try:
+            with httpx.Client(base_url=self._url, auth=AUTH, timeout=60) as self._http:
+                while time.monotonic() < self._until:
+                    built.append(_image(100 + len(built)))
+                    self._put(built[-1], f"b{len(built) - 1}")
+                    for number in range(max(0, len(built) - NEWEST), len(built)):
+                        self._must(self._ask("HEAD", f"/manifests/b{number}"), 200)
+                        self._pull_all(self._repo, built[number])
+                    self._look_at(self._random.randrange(len(built)), built)
+                for number in range(len(built)):
+                    self._must(self._ask("DELETE", f"/manifests/b{number}"), 202, 404)
+        except BaseException as failure:  # noqa: BLE001 - the test raises it
+            self.failure = failure
+
+    def _look_at(self, number: int, built: list[Image]) -> None:
+        """An older one is there or has gone."""
+        answer = self._must(self._ask("GET", f"/manifests/b{number}"), 200, 404)
+        if answer.status_code == 200 and answer.content != built[number].manifest.data:
+            raise WrongAnswerError(f"b{number} is another build")
+
+
+class Retention(threading.Thread):
+    """Asks for one run after the other, until the time is over."""
+
+    def __init__(self, url: str, *, until: float) -> None:
+        super().__init__()
+        self.failure: BaseException | None = None
+        self.deleted = 0
+        self._url = f"{url}/api/v1/retention"
+        self._until = until
+
+    def run(self) -> None:
+        rule = {"name": "builds", "repositories": "builds", "keep": [{"newest": NEWEST}]}
+        try:
+            with httpx.Client(auth=AUTH, timeout=60) as http:
+                policy = f"{self._url}/policies/%2F"
+                http.put(policy, json={"rules": [rule]}).raise_for_status()
+                while time.monotonic() < self._until:
+                    asked = http.post(f"{self._url}/runs/%2F", json={"brake": 100})
+                    number = asked.raise_for_status().json()["id"]
+                    self.deleted += self._done(http, number)["report"]["deleted"]
+                http.delete(policy).raise_for_status()
+        except BaseException as failure:  # noqa: BLE001 - the test raises it
+            self.failure = failure
+
+    def _done(self, http: httpx.Client, number: int) -> Any:
+        done: Any = None
+
+        def is_done() -> bool:
+            nonlocal done
+            done = http.get(f"{self._url}/runs/%2F", params={"run": number}).json()
+            return bool(done["finished_at"])
+
+        wait_until(is_done, seconds=60, what=f"the end of run {number}")
+        assert done["outcome"] == "success", done
+        return done
+
+
 @pytest.fixture(params=["sqlite", "postgres-s3"])
 def stressed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Registry]:
+    password = {"password": AUTH[1]}
     config: dict[str, Any] = {
+        "auth": {"local": {"admin": password, "argon2": {"timecost": 1, "memorycost": 1024}}},
         "storage": {"delete": {"enabled": True}},
         "log": {"accesslog": {"disabled": True}},
         "lifecycle": {
@@ -258,20 +327,25 @@ def test_nothing_that_must_exist_goes_and_nothing_else_stays(
     until = time.monotonic() + SECONDS
     keeper = Client(stressed.url, CLIENTS, until=0, kept=kept)
     keeper._repo = "kept"
-    with httpx.Client(base_url=stressed.url, timeout=60) as keeper._http:
+    with httpx.Client(base_url=stressed.url, auth=AUTH, timeout=60) as keeper._http:
         keeper._put(kept, "latest")
     clients = [Client(stressed.url, n, until=until, kept=kept) for n in range(CLIENTS)]
-    for client in clients:
-        client.start()
-    for client in clients:
-        client.join()
-    failures = [client.failure for client in clients if client.failure is not None]
+    builder = Builder(stressed.url, CLIENTS + 1, until=until, kept=kept)
+    builder._repo = "builds"
+    retention = Retention(stressed.url, until=until)
+    threads: list[Client | Retention] = [*clients, builder, retention]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    failures = [thread.failure for thread in threads if thread.failure is not None]
     assert failures == []
     assert all(client.requests > 0 for client in clients)
+    assert retention.deleted > 0
     left = {blob.digest for blob in kept.blobs}
 
     def is_only_kept() -> bool:
-        catalog = httpx.get(f"{stressed.url}/v2/_catalog", timeout=60).json()
+        catalog = httpx.get(f"{stressed.url}/v2/_catalog", auth=AUTH, timeout=60).json()
         return stored(stressed, request) == left and catalog["repositories"] == ["kept"]
 
     wait_until(is_only_kept, seconds=180, what="the end of what is dead")
