@@ -88,8 +88,10 @@ def test_the_database_goes_away_and_comes_back(
             wait_until(
                 lambda: get(registry, "/readyz").status_code == 200, seconds=30, what="readiness"
             )
-            answer = get(registry, "/v2/a/manifests/latest")
-            assert answer.content == made.manifest.data
+            wait_until(  # of the workers each finds out by itself
+                lambda: get(registry, "/v2/a/manifests/latest").content == made.manifest.data,
+                what="the manifest",
+            )
         assert PASSWORD not in registry.log()
         assert "Traceback" not in registry.log()
 
