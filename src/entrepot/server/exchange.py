@@ -146,7 +146,9 @@ class Exchange:
     def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         if self.started or self._head is not None:
             raise AnswerError("a second beginning")
-        lines, length, dated = _drawn(status, tuple(headers))
+        # What may hold a secret, such as a cookie or a signed address, is not remembered.
+        draw = _drawn if status == 200 and b"set-cookie" not in dict(headers) else _draw
+        lines, length, dated = draw(status, tuple(headers))
         version = self.scope["http_version"]
         self._bodiless = status in _BODILESS or self.scope["method"] == "HEAD"
         more = b"" if dated else _date(int(time.time()))
@@ -188,10 +190,9 @@ class Exchange:
             self._line.write(body)
 
 
-@lru_cache(maxsize=1024)
-def _drawn(status: int, headers: tuple[tuple[bytes, bytes], ...]) -> tuple[bytes, int | None, bool]:
+def _draw(status: int, headers: tuple[tuple[bytes, bytes], ...]) -> tuple[bytes, int | None, bool]:
     """Return the lines of an answer's head, the length that they announce, and whether they have a
-    date. Most answers are like others.
+    date.
 
     Raises:
         AnswerError: a header holds the end of a line.
@@ -204,6 +205,10 @@ def _drawn(status: int, headers: tuple[tuple[bytes, bytes], ...]) -> tuple[bytes
     known = dict(headers)
     length = known.get(b"content-length")
     return text, None if length is None else int(length), b"date" in known
+
+
+_drawn: Final = lru_cache(maxsize=1024)(_draw)
+"""The same for answers like others, as most are."""
 
 
 @lru_cache(maxsize=1)

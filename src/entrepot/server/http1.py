@@ -28,7 +28,13 @@ _BREATH: Final = 0.1
 _HEAD: Final = 65_536
 """Bytes beyond `http.limits.headersize` after which not even the application is asked."""
 
-_OF_BODIES: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})
+_APART: Final = frozenset(
+    {
+        *(b"content-length", b"transfer-encoding", b"expect"),
+        *(b"authorization", b"proxy-authorization", b"cookie"),
+    }
+)
+"""Requests with these are read each time: they have a body, or a secret that is kept nowhere."""
 
 _log = structlog.get_logger("entrepot.server")
 
@@ -50,7 +56,7 @@ class Connection(asyncio.Protocol):
         self._in_head = False
         self._heads = self._head_size = self._parsed = 0
         self._head: Head | None = None
-        """What the last request said, if it can't have a body."""
+        """What the last request said, if it may be known when it comes again."""
         self._incoming: Exchange | None = None
         """The request whose body is on its way."""
         self._raw = 0
@@ -204,7 +210,7 @@ class Connection(asyncio.Protocol):
         if b"host" not in names and version == "1.1":
             self._refuse(400)
         elif self._current is None:
-            if _OF_BODIES.isdisjoint(names):
+            if _APART.isdisjoint(names):
                 self._head = head
             self._start(exchange)
         elif len(self._waiting) < _PIPELINED:

@@ -260,6 +260,19 @@ def test_a_request_that_is_known() -> None:
     with_site(scenario)
 
 
+@pytest.mark.parametrize(
+    "name", ["Authorization", "authorization", "Proxy-Authorization", "Cookie"]
+)
+def test_requests_with_secrets_are_not_kept(name: str) -> None:
+    async def scenario(site: Site) -> None:
+        reader, writer = await site.open()
+        for _ in range(2):
+            assert await ask(reader, writer, get("/d", f"{name}: secret")) == [b"/d :0"]
+        assert not site.server.known
+
+    with_site(scenario)
+
+
 def test_of_known_requests_there_are_only_so_many() -> None:
     async def scenario(site: Site) -> None:
         reader, writer = await site.open()
