@@ -3,159 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
-import uvloop
 
-from entrepot.config.schema_http import Http, Limits
-from entrepot.server.http1 import Http1Server
-
-KIB = 1024
-
-
-class Echo:
-    """Answers with what it was sent; some paths do something else."""
-
-    draining = False
-
-    def __init__(self) -> None:
-        self.scopes: list[Any] = []
-        self.events: list[str] = []
-        self.release = asyncio.Event()
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        self.scopes.append(scope)
-        path = scope["path"]
-        if path == "/crash":
-            raise RuntimeError("a fault of the application")
-        if path == "/unread":
-            await self._answer(send, b"no")
-            return
-        if path == "/held":
-            await self.release.wait()
-        if path == "/stream":
-            await self._stream(send)
-            return
-        if path in LIES:
-            await send({"type": "http.response.start", "status": 200, "headers": LIES[path]})
-            await send({"type": "http.response.body", "body": b"four"})
-            return
-        body = b""
-        while True:
-            message = await receive()
-            self.events.append(message["type"])
-            if message["type"] == "http.disconnect":
-                return
-            body += message["body"]
-            if not message["more_body"]:
-                break
-        await self._answer(send, b"%s %s:%d" % (path.encode(), body[:16], len(body)))
-
-    async def _answer(self, send: Any, body: bytes) -> None:
-        headers = [(b"content-length", b"%d" % len(body))]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-    async def _stream(self, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        for piece in (b"one", b"", b"two"):
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body"})
-
-
-LIES = {
-    "/short": [(b"content-length", b"9")],
-    "/long": [(b"content-length", b"1")],
-    "/split": [(b"content-length", b"4"), (b"x", b"a\r\nset-cookie: b")],
-}
-
-Reader = asyncio.StreamReader
-Writer = asyncio.StreamWriter
-
-
-class Site:
-    """A server, and connections to it."""
-
-    def __init__(self, server: Http1Server, echo: Echo, port: int) -> None:
-        self.server = server
-        self.echo = echo
-        self.port = port
-        self.writers: list[Writer] = []
-
-    async def open(self) -> tuple[Reader, Writer]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        self.writers.append(writer)
-        return reader, writer
-
-    async def say(self, data: bytes) -> bytes:
-        """Send, say that this is all, and return everything that comes back."""
-        reader, writer = await self.open()
-        writer.write(data)
-        writer.write_eof()
-        answer = await asyncio.wait_for(reader.read(), 10)
-        writer.close()
-        return answer
-
-
-@asynccontextmanager
-async def serving(limits: Limits | None = None, *, most: int = 100) -> AsyncIterator[Site]:
-    listener = socket.create_server(("127.0.0.1", 0))
-    listener.setblocking(False)
-    port = listener.getsockname()[1]
-    echo = Echo()
-    server = Http1Server(echo, listener=listener, http=Http(limits=limits or Limits()), most=most)
-    running = asyncio.ensure_future(server.serve())
-    site = Site(server, echo, port)
-    try:
-        yield site
-    finally:
-        for writer in site.writers:
-            writer.close()
-        server.finish()
-        for task in server.running():
-            task.cancel()
-        await asyncio.wait_for(running, 10)
-
-
-def with_site(
-    scenario: Callable[[Site], Awaitable[None]], limits: Limits | None = None, *, most: int = 100
-) -> None:
-    async def run() -> None:
-        async with serving(limits, most=most) as site:
-            await scenario(site)
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run())
-
-
-def get(path: str, *lines: str, method: str = "GET") -> bytes:
-    return "\r\n".join((f"{method} {path} HTTP/1.1", "Host: a", *lines, "", "")).encode()
-
-
-def put(path: str, body: bytes) -> bytes:
-    return get(path, f"Content-Length: {len(body)}", method="PUT") + body
-
-
-def bodies(answer: bytes) -> list[bytes]:
-    """The bodies of answers that have a length, one behind the other."""
-    found = []
-    while answer:
-        head, _, rest = answer.partition(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 200 "), head
-        size = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
-        found.append(rest[:size])
-        answer = rest[size:]
-    return found
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
-            await asyncio.sleep(0.01)
+from entrepot.config.schema_http import Limits
+from tests.unit.server.sites import (
+    KIB,
+    Site,
+    bodies,
+    get,
+    put,
+    until,
+    with_site,
+)
 
 
 def test_requests_that_come_at_once_are_answered_in_their_order() -> None:
@@ -210,82 +70,6 @@ def test_a_byte_at_a_time() -> None:
         writer.write_eof()
         assert bodies(await asyncio.wait_for(reader.read(), 10)) == [b"/a b xy:2", b"/d :0"]
         assert site.echo.scopes[0]["query_string"] == b"q=1"
-
-    with_site(scenario)
-
-
-async def ask(reader: Reader, writer: Writer, *pieces: bytes) -> list[bytes]:
-    """Send pieces that arrive one by one, and return the body of the answer."""
-    for piece in pieces:
-        writer.write(piece)
-        await writer.drain()
-        await asyncio.sleep(0.05)  # they must not arrive together
-    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
-    size = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
-    return bodies(head + await reader.readexactly(size))
-
-
-def test_a_request_that_is_known() -> None:
-    """Is answered like the first time, from everybody; bytes that look like one and are part of
-    something else are not taken for one.
-    """
-
-    async def scenario(site: Site) -> None:
-        known = get("/d?n=1", "X-A: b")
-        reader, writer = await site.open()
-        for _ in range(3):
-            assert await ask(reader, writer, known) == [b"/d :0"]
-        assert list(site.server.known) == [known]
-        other = await site.open()
-        assert await ask(*other, known) == [b"/d :0"]
-        first, *others = site.echo.scopes
-        for scope in others:
-            assert {**scope, "client": None} == {**first, "client": None}
-        assert others[-1]["client"][1] != first["client"][1]
-        size = len(known)
-        head = get("/b", f"Content-Length: {size}", method="PUT")
-        assert await ask(reader, writer, head, known) == [b"/b %s:%d" % (known[:16], size)]
-        head = get("/c", "Transfer-Encoding: chunked", method="PUT") + b"%x\r\n" % size
-        body = [b"/c %s:%d" % (known[:16], size)]
-        assert await ask(reader, writer, head, known, b"\r\n0\r\n\r\n") == body
-        assert await ask(reader, writer, known[:9], known[9:]) == [b"/d :0"]
-        assert await ask(reader, writer, known) == [b"/d :0"]
-        writer.write(b"X")
-        await asyncio.sleep(0.05)
-        writer.write(known)
-        answer = await asyncio.wait_for(reader.read(), 10)
-        assert answer.startswith(b"HTTP/1.1 400 ")
-        assert (await site.say(known + known)).count(b"/d :0") == 2
-
-    with_site(scenario)
-
-
-@pytest.mark.parametrize(
-    "name", ["Authorization", "authorization", "Proxy-Authorization", "Cookie"]
-)
-def test_requests_with_secrets_are_not_kept(name: str) -> None:
-    async def scenario(site: Site) -> None:
-        reader, writer = await site.open()
-        for _ in range(2):
-            assert await ask(reader, writer, get("/d", f"{name}: secret")) == [b"/d :0"]
-        assert not site.server.known
-
-    with_site(scenario)
-
-
-def test_of_known_requests_there_are_only_so_many() -> None:
-    async def scenario(site: Site) -> None:
-        reader, writer = await site.open()
-        closing = get("/e", "Connection: close")
-        for _ in range(2):
-            assert (await site.say(closing)).count(b"connection: close") == 1
-        assert await ask(reader, writer, get("/f", f"X: {'x' * 4096}")) == [b"/f :0"]
-        assert list(site.server.known) == [closing]
-        for number in range(1100):
-            writer.write(get(f"/{number}"))
-            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
-            await reader.readexactly(int(head.partition(b"content-length: ")[2].split()[0]))
-        assert 0 < len(site.server.known) < 1100
 
     with_site(scenario)
 

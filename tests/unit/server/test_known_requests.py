@@ -1,0 +1,74 @@
+"""Requests that come again byte for byte are known: which are kept, and how many."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.unit.server.sites import Site, ask, get, with_site
+
+
+def test_a_request_that_is_known() -> None:
+    """Is answered like the first time, from everybody; bytes that look like one and are part of
+    something else are not taken for one.
+    """
+
+    async def scenario(site: Site) -> None:
+        known = get("/d?n=1", "X-A: b")
+        reader, writer = await site.open()
+        for _ in range(3):
+            assert await ask(reader, writer, known) == [b"/d :0"]
+        assert list(site.server.known) == [known]
+        other = await site.open()
+        assert await ask(*other, known) == [b"/d :0"]
+        first, *others = site.echo.scopes
+        for scope in others:
+            assert {**scope, "client": None} == {**first, "client": None}
+        assert others[-1]["client"][1] != first["client"][1]
+        size = len(known)
+        head = get("/b", f"Content-Length: {size}", method="PUT")
+        assert await ask(reader, writer, head, known) == [b"/b %s:%d" % (known[:16], size)]
+        head = get("/c", "Transfer-Encoding: chunked", method="PUT") + b"%x\r\n" % size
+        body = [b"/c %s:%d" % (known[:16], size)]
+        assert await ask(reader, writer, head, known, b"\r\n0\r\n\r\n") == body
+        assert await ask(reader, writer, known[:9], known[9:]) == [b"/d :0"]
+        assert await ask(reader, writer, known) == [b"/d :0"]
+        writer.write(b"X")
+        await asyncio.sleep(0.05)
+        writer.write(known)
+        answer = await asyncio.wait_for(reader.read(), 10)
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert (await site.say(known + known)).count(b"/d :0") == 2
+
+    with_site(scenario)
+
+
+@pytest.mark.parametrize(
+    "name", ["Authorization", "authorization", "Proxy-Authorization", "Cookie"]
+)
+def test_requests_with_secrets_are_not_kept(name: str) -> None:
+    async def scenario(site: Site) -> None:
+        reader, writer = await site.open()
+        for _ in range(2):
+            assert await ask(reader, writer, get("/d", f"{name}: secret")) == [b"/d :0"]
+        assert not site.server.known
+
+    with_site(scenario)
+
+
+def test_of_known_requests_there_are_only_so_many() -> None:
+    async def scenario(site: Site) -> None:
+        reader, writer = await site.open()
+        closing = get("/e", "Connection: close")
+        for _ in range(2):
+            assert (await site.say(closing)).count(b"connection: close") == 1
+        assert await ask(reader, writer, get("/f", f"X: {'x' * 4096}")) == [b"/f :0"]
+        assert list(site.server.known) == [closing]
+        for number in range(1100):
+            writer.write(get(f"/{number}"))
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+            await reader.readexactly(int(head.partition(b"content-length: ")[2].split()[0]))
+        assert 0 < len(site.server.known) < 1100
+
+    with_site(scenario)
