@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -223,6 +224,39 @@ def test_without_a_catalog_names_in_full_will_do(target: Registry) -> None:
         listed = run(target, "--from", site.url)
         assert listed.returncode == 1
         assert "asks for a user and a password" in listed.stderr
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_so_many_requests_at_once(target: Registry, jobs: int) -> None:
+    """As `--jobs` says: never more, and as many as long as there is enough to ask for."""
+    images = {f"v{n}": image(f"at once {n}") for n in range(6)}
+    content = {c.digest: c for made in images.values() for c in (made.manifest, *made.blobs)}
+    lock, enough = threading.Lock(), threading.Event()
+    running: list[int] = [0]
+
+    def answer(heard: Heard) -> Reply:
+        last = heard.path.rpartition("/")[2]
+        if last == "_catalog":
+            return Reply(200, b'{"repositories": ["app"]}')
+        if last == "list":
+            return Reply(200, json.dumps({"tags": list(images)}).encode())
+        wanted = images[last].digest if last in images else last
+        if wanted not in content:
+            return Reply(200 if heard.path == "/v2/" else 404)
+        with lock:
+            running.append(running[-1] + 1)
+            if running[-1] == jobs:
+                enough.set()
+        enough.wait(20)
+        with lock:
+            running.append(running[-1] - 1)
+        return Reply(200, content[wanted].data, {"Content-Type": content[wanted].media_type})
+
+    with scripted(answer) as site:
+        done = run(target, "--from", site.url, "--jobs", str(jobs))
+    assert done.returncode == 0, done.stderr
+    assert max(running) == jobs
+    assert all(digest_at(target.url, f"app:{tag}") == images[tag].digest for tag in images)
 
 
 # Who may ----------------------------------------------------------------------------------------
