@@ -103,7 +103,7 @@ class Ceph(S3Server):
         for process in reversed(self._processes):
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait(15)
+            process.wait(60)
 
     def _make_monitor(self, fsid: str) -> None:
         keyring, monitors = self.place / "keyring", str(self.place / "monmap")

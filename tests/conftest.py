@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
 
 from entrepot.db.address import IndexAddress
 from tests.ceph import Ceph, start_ceph
@@ -21,6 +22,10 @@ from tests.sqlite import make_index
 # The program is started a thousand times: without compiled modules that takes twice as long.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# A disk that several share stands still for seconds: no answer then comes within httpx's five.
+for each in ("connect", "read", "write", "pool"):
+    setattr(DEFAULT_TIMEOUT_CONFIG, each, 60.0)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

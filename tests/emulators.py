@@ -169,4 +169,4 @@ def _running(
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait(15)
+        process.wait(60)

@@ -160,10 +160,10 @@ def start_proxy(target: int, *, port: int = 0) -> Iterator[Proxy]:
 
     thread = threading.Thread(target=loop.run_until_complete, args=(live(),))
     thread.start()
-    ready.wait(10)
+    ready.wait(60)
     try:
         yield proxy
     finally:
         loop.call_soon_threadsafe(ended.set)
-        thread.join(10)
+        thread.join(60)
         loop.close()

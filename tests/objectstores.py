@@ -155,7 +155,7 @@ class SeaweedFS(S3Server):
     def kill(self) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(15)
+        self.process.wait(60)
 
 
 @contextmanager

@@ -99,7 +99,7 @@ class Program:
 
 
 def run(
-    *arguments: str, env: Mapping[str, str] | None = None, text: str = "", timeout: float = 60
+    *arguments: str, env: Mapping[str, str] | None = None, text: str = "", timeout: float = 100
 ) -> subprocess.CompletedProcess[str]:
     """Run the program to its end, with `text` as its standard input."""
     with (

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import http.client
+import itertools
 import os
 import random
 import signal
@@ -32,10 +33,10 @@ from tests.sqlite import make_index
 
 Config = dict[str, Any]
 
-READY_SECONDS: Final = 30.0
+READY_SECONDS: Final = 60.0
 """How long a server may take to answer /readyz before the test fails."""
 
-STOP_SECONDS: Final = 15.0
+STOP_SECONDS: Final = 60.0
 """How long a server may take to end after SIGTERM before it is killed."""
 
 _TEST_PORTS: Final = range(20000, 32000)
@@ -43,6 +44,11 @@ _TEST_PORTS: Final = range(20000, 32000)
 
 _RUN: Final = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
 """Which of the runs of tests at the same time this is."""
+
+_ports = itertools.cycle(
+    random.sample(_TEST_PORTS[_RUN % 8 :: 8], k=len(_TEST_PORTS[_RUN % 8 :: 8]))
+)
+"""In turn: whoever was given one may be about to listen there."""
 
 _OWN_DRIVERS: Final = frozenset({"inmemory", "memory", "s3", "gcs", "azure"})
 
@@ -57,8 +63,8 @@ class RegistryStartError(Exception):
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    for port in random.sample(_TEST_PORTS[_RUN % 8 :: 8], k=100):
+    """A port of 127.0.0.1 that nobody listens on, and nobody else was given lately."""
+    for port in itertools.islice(_ports, 100):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
@@ -66,7 +72,7 @@ def free_port() -> int:
 
 
 def wait_until(
-    condition: Callable[[], bool], *, seconds: float = 10.0, what: str = "the condition"
+    condition: Callable[[], bool], *, seconds: float = 60.0, what: str = "the condition"
 ) -> None:
     """Poll until `condition()` holds; AssertionError naming `what` after `seconds` without it."""
     deadline = time.monotonic() + seconds
@@ -185,11 +191,11 @@ class Registry:
         wait_until(self._tree_is_gone, what="the end of the server's processes")
         # The port may be another server's.
         with suppress(AssertionError):
-            self.wait_until_closed()
+            self.wait_until_closed(seconds=3.0)
 
-    def wait_until_closed(self) -> None:
+    def wait_until_closed(self, *, seconds: float = 60.0) -> None:
         """Until the last thread of a killed process is gone it may hold its sockets."""
-        wait_until(lambda: not self._is_open(), seconds=3.0, what="the end of listening")
+        wait_until(lambda: not self._is_open(), seconds=seconds, what="the end of listening")
 
     def log(self) -> str:
         """Everything the server wrote to its output streams so far."""

@@ -72,7 +72,7 @@ class House:
     folder: Path
     """Has the `config.json` that `entrepot login` keeps."""
     accounts: dict[str, tuple[str, str]]
-    """Kind -> name and password, for those that log in so."""
+    """Kind -> name and password, for those that log in so for good."""
 
     def entrepot(self, *arguments: str, given: str = "") -> Any:
         """Run a command beside the server; what it printed, as JSON."""
@@ -80,6 +80,14 @@ class House:
         done = run(*arguments, "--output", "json", env=known, text=given)
         done.check_returncode()
         return json.loads(done.stdout)
+
+    def account(self, kind: str) -> tuple[str, str]:
+        """The name and the password with which somebody of a kind logs in now."""
+        return (
+            ("oidc", self.issuer.token(repository="acme/app"))
+            if kind == "job"
+            else self.accounts[kind]
+        )
 
     def pushed(self, repository: str) -> set[str]:
         """Who pushed into a repository or below it, as the audit log has it."""
@@ -174,14 +182,12 @@ def _accounts(house: House) -> dict[str, tuple[str, str]]:
     whom = ["--robot", robot["name"]]
     house.entrepot("access", "grant", "team-a", "--roles", "developer", *whom)
     token = house.entrepot("token", "create", "lou", "--scope", "**:pull,push")
-    job = house.issuer.token(repository="acme/app")
     return {
         "local": ("lou", PASSWORD),
         "htpasswd": ("hal", PASSWORD),
         "ldap": ("ada", PASSWORD),
         "robot": (robot["name"], robot["secret"]),
         "token": ("lou", token["secret"]),
-        "job": ("oidc", job),
     }
 
 
@@ -252,7 +258,7 @@ class Room:
         if kind == "oidc":
             shutil.copy(self.house.folder / "config.json", kept)
         else:
-            bench.log_in(*self.house.accounts[kind])
+            bench.log_in(*self.house.account(kind))
         return bench
 
 

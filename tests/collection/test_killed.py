@@ -20,7 +20,7 @@ from entrepot.core.names import RepositoryName, Tag
 from entrepot.services.push import ManifestRules, PushedManifest, put_manifest
 from tests.collection.scenes import Scene
 from tests.collection.sites import GRACE, SECOND, part
-from tests.conformance.pushing import push, push_blob
+from tests.conformance.pushing import push_blob, push_in_time
 from tests.objectstores import SeaweedFS
 from tests.servers import Registry, start_registry, wait_until
 from tests.wire import images
@@ -159,7 +159,7 @@ def nodes(
         "lifecycle": {"collection": {"grace": "2s"}, "trash": {"window": "0s"}},
     }
     with start_registry(tmp_path / "first", config=config) as first:
-        wait_until(lambda: owner(postgres_url) is not None, seconds=30, what="a collector")
+        wait_until(lambda: owner(postgres_url) is not None, what="a collector")
         with start_registry(tmp_path / "second", config=config) as second:
             yield first, second
 
@@ -188,7 +188,7 @@ def test_when_the_owner_is_killed_the_other_goes_on(
     collects = owner(postgres_url)
     kept = images.image("kept on two nodes")
     with httpx.Client(base_url=second.url, timeout=60) as http:
-        push(http, "kept", kept, tag="latest")
+        push_in_time(http, "kept", kept, tag="latest")
 
         for number in range(2):
             blob = images.layer(f"never used {number}")

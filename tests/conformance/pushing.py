@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import httpx
 
 from tests.conformance.answers import assert_status, location_of, with_query
+from tests.servers import wait_until
 from tests.wire.images import OCTETS, Content, Image
 
 OCTET_STREAM = {"Content-Type": OCTETS}
@@ -120,3 +121,13 @@ def push(http: httpx.Client, repo: str, image: Image, *, tag: str | None = None)
     response = put_manifest(http, repo, tag or image.digest, image.manifest)
     assert_status(response, 201)
     return image.digest
+
+
+def push_in_time(http: httpx.Client, repo: str, image: Image, *, tag: str) -> None:
+    """Pushes where blobs without a manifest are kept for seconds: again, if that took longer."""
+
+    def is_pushed() -> bool:
+        push_parts(http, repo, image)
+        return put_manifest(http, repo, tag, image.manifest).status_code == 201
+
+    wait_until(is_pushed, what="a push in time")

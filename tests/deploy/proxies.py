@@ -122,10 +122,10 @@ def start_proxy(
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(10)
+            process.wait(60)
 
 
 def _with_servers(text: str, hosts: Sequence[str]) -> str:

@@ -335,7 +335,7 @@ def test_a_token_has_the_groups_of_its_owner(registry: Registry) -> None:
         def ended() -> bool:
             return push(registry, secret[0], "team-a/one") == 401
 
-        wait_until(ended, seconds=10, what="the end of the token")
+        wait_until(ended, what="the end of the token")
     assert secret[0] not in registry.log()
 
 
@@ -394,7 +394,7 @@ def test_a_disabled_account_loses_its_sessions(registry: Registry) -> None:
                 for each in (browser, bob)
             )
 
-        wait_until(over, seconds=5, what="the end of the sessions")
+        wait_until(over, what="the end of the sessions")
         assert fill_in(browser, browser.get("/auth/login"), "ada").status_code == 403
         cli(registry, "user", "enable", "ada")
 

@@ -44,7 +44,7 @@ def old_registry(root: Path, *, auth: Mapping[str, object] | None = None) -> Ite
         yield f"127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(60)
 
 
 def _answers(port: int) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.servers import Registry
+from tests.servers import Registry, wait_until
 from tests.undo.conftest import Run, points_at, push, tags
 from tests.wire.images import artifact, image
 
@@ -45,7 +45,8 @@ def test_a_deletion_is_undone(run: Run, http: httpx.Client, there: bool) -> None
     assert done.stderr == ""
     assert tags(http, name) == ["v1", "v2"]
     if there:
-        assert 'entrepot_trash_restored_total{kind="manifest"}' in http.get("/metrics").text
+        counted = 'entrepot_trash_restored_total{kind="manifest"}'
+        wait_until(lambda: counted in http.get("/metrics").text, what=counted)
     found = http.get(f"/v2/{name}/referrers/{made.digest}").json()["manifests"]
     assert [entry["digest"] for entry in found] == [signature.digest]
     assert listed(run, "trash", "list", "--repository", name) == []

@@ -73,7 +73,7 @@ class Site:
     def stop(self) -> None:
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(10)
+        self._thread.join(60)
 
     def asked(self, path: str) -> list[Heard]:
         """The requests for a path."""

@@ -247,7 +247,7 @@ def test_so_many_requests_at_once(target: Registry, jobs: int) -> None:
             running.append(running[-1] + 1)
             if running[-1] == jobs:
                 enough.set()
-        enough.wait(20)
+        enough.wait(60)
         with lock:
             running.append(running[-1] - 1)
         return Reply(200, content[wanted].data, {"Content-Type": content[wanted].media_type})

@@ -76,7 +76,7 @@ def test_an_import_that_was_killed_goes_on(registry: Registry, target: Registry)
         wait_until(lambda: any_there(target, references), seconds=60, what="the first tag")
     finally:
         first.kill()
-        first.wait(10)
+        first.wait(60)
     done = run(target, *source)
     assert done.returncode == 0, done.stderr
     found = counts(done)

@@ -122,7 +122,7 @@ def test_it_answers_during_the_drain(footing: Footing, tmp_path: Path) -> None:
             wait_until(lambda: httpx.get(f"http://{address}/readyz").status_code == 503)
             client.sendall(b"0123456789")
             assert client.recv(4096).startswith(b"HTTP/1.1 202 ")
-        assert registry.process.wait(20) == 0
+        assert registry.process.wait(60) == 0
 
 
 @pytest.mark.chosen_kind("sockets")

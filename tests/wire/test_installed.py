@@ -81,7 +81,7 @@ def test_dev_serve(tmp_path: Path) -> None:
     try:
         wait_until(ready, seconds=60, what="the registry")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()

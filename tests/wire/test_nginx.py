@@ -90,7 +90,7 @@ def site(
             yield Site(registry, url)
         finally:
             nginx.terminate()
-            nginx.wait(10)
+            nginx.wait(60)
 
 
 def answers(url: str) -> bool:

@@ -99,7 +99,7 @@ def test_two_new_indexes_at_the_same_moment(
     def start(number: int) -> str:
         """Nothing if it serves, else why it does not."""
         config = {"storage": storage, "database": {"url": urls[number]}}
-        both.wait(10)
+        both.wait(60)
         try:
             with start_registry(tmp_path / f"{number}", config=config, workers=1):
                 return ""

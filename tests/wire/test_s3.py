@@ -239,7 +239,7 @@ def test_wrong_settings_are_named(
     settings = config(seaweedfs, proxy, postgres_url)
     for key, value in change.items():
         settings["storage"]["s3"][key] = value.format(port=seaweedfs.port)
-    settings["database"]["startuptimeout"] = "1s"
+    settings["database"]["startuptimeout"] = "5s"
     with (
         pytest.raises(RegistryStartError) as caught,
         start_registry(tmp_path / "registry", config=settings),

@@ -128,7 +128,7 @@ def asking(registry: Registry) -> Iterator[list[str]]:
     def ask() -> None:
         while not stop.is_set():
             try:
-                answer = httpx.get(f"{registry.url}/v2/", timeout=10)
+                answer = httpx.get(f"{registry.url}/v2/", timeout=60)
                 if answer.status_code != 200:
                     wrong.append(answer.text)
             except httpx.HTTPError as error:
@@ -184,7 +184,7 @@ def test_requests_wait_while_no_worker_lives(footing: Footing, tmp_path: Path) -
     with footing.start(tmp_path / "r", workers=2) as registry:
         for pid in all_workers(registry):
             os.kill(pid, signal.SIGKILL)
-        assert httpx.get(f"{registry.url}/v2/", timeout=15).status_code == 200
+        assert httpx.get(f"{registry.url}/v2/", timeout=60).status_code == 200
 
 
 def test_no_worker_outlives_the_server(footing: Footing, tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_sigterm_lets_running_requests_finish(footing: Footing, tmp_path: Path) 
         assert registry.process.poll() is None
         assert download.rest(len(blob)) == blob
         assert upload.rest() == b"HTTP/1.1 201 Created"
-        assert registry.process.wait(20) == 0
+        assert registry.process.wait(60) == 0
         registry.start()
         assert httpx.get(registry.url + push_blob(registry, content)).content == content
 
@@ -253,7 +253,7 @@ def test_what_outlasts_the_drain_is_cut(footing: Footing, tmp_path: Path) -> Non
     ) as registry:
         upload = SlowUpload(registry, bytes(MIB))
         registry.process.terminate()
-        assert registry.process.wait(20) == 0
+        assert registry.process.wait(60) == 0
         assert upload.rest() == b""
         assert "requests were cut" in registry.log()
         assert "Traceback" not in registry.log()
@@ -267,7 +267,7 @@ def test_a_second_sigterm_ends_at_once(footing: Footing, tmp_path: Path) -> None
         registry.process.terminate()
         wait_until(lambda: not connects(registry), what="the refusal of connections")
         registry.process.send_signal(signal.SIGINT)
-        assert registry.process.wait(20) == 0
+        assert registry.process.wait(60) == 0
         assert upload.rest() == b""
 
 
@@ -343,7 +343,7 @@ def test_unix_socket(tmp_path: Path) -> None:
         assert client.post("/v2/a/blobs/uploads/").status_code == 202
         client.close()
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     assert not path.exists()
 
 

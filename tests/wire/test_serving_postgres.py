@@ -297,7 +297,7 @@ def test_a_start_that_waits_can_be_ended(tmp_path: Path) -> None:
         trusted = ssl.create_default_context(cafile=authority.certificate)
         assert httpx.get(f"{registry.url}/v2/", verify=trusted).status_code == 503
         registry.process.terminate()
-        assert registry.process.wait(2) == 0
+        assert registry.process.wait(60) == 0
 
 
 def test_config_check_finds_the_index(postgres_url: str, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.api.test_description import LOCAL, PASSWORD
 from tests.collection.test_process import reclaimed
+from tests.conformance.pushing import push_in_time
 from tests.servers import Registry, free_port, start_registry, wait_until
 from tests.wire.images import Image, image, multi_platform
 from tests.work.conftest import Run, blob_file, push, told
@@ -163,7 +164,8 @@ def test_what_a_pass_of_the_server_deletes_is_counted(tmp_path: Path, run: Run) 
     }
     made = image("counted", layer_count=1)
     with start_registry(tmp_path / "registry", config=config, workers=1) as registry:
-        push(registry, "app", "1", made)
+        with httpx.Client(base_url=registry.url) as http:
+            push_in_time(http, "app", made, tag="1")
         assert httpx.delete(f"{registry.url}/v2/app/manifests/1").status_code == 202
         size = sum(len(blob.data) for blob in made.blobs)
 

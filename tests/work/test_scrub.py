@@ -27,7 +27,7 @@ from entrepot.services.work import Runner
 from entrepot.storage.filesystem import FilesystemStore
 from tests.objectstores import SeaweedFS
 from tests.postgres import Postgres
-from tests.servers import start_registry
+from tests.servers import start_registry, wait_until
 from tests.unit.services.conftest import Clock, Site
 from tests.wire.images import image, multi_platform
 from tests.work.conftest import Run as RunCommand
@@ -86,9 +86,15 @@ def test_damage_is_set_apart_until_somebody_pushes_again(tmp_path: Path, run: Ru
         search = ("audit", "search", "--config", registry.config_path, "-o", "json")
         events = told(run(*search, "--action", "blob.quarantine"))
         assert {event["digest"] for event in events} == set(problems)
-        metrics = httpx.get(f"{registry.url}/metrics").text
-        assert 'entrepot_scrub_objects_total{outcome="missing"} 2.0' in metrics
-        assert 'entrepot_runs_total{kind="scrub",outcome="success"}' in metrics
+        counted = {
+            'entrepot_scrub_objects_total{outcome="missing"} 2.0',
+            'entrepot_runs_total{kind="scrub",outcome="success"}',
+        }
+
+        def is_counted() -> bool:
+            return all(line in httpx.get(f"{registry.url}/metrics").text for line in counted)
+
+        wait_until(is_counted, what="the metrics of both runs")
 
 
 def test_damage_is_repaired_from_a_peer(tmp_path: Path, run: RunCommand) -> None:

@@ -32,7 +32,7 @@ def failing() -> Callable[[], None]:
 
 
 def test_each_client_tells_what_its_steps_took_without_the_pauses() -> None:
-    busy, idle = measure_latencies([(slow, 0.0), (quick, 0.01)], seconds=0.2)
+    busy, idle = measure_latencies([(slow, 0.0), (quick, 0.01)], seconds=1)
     assert busy
     assert min(busy) >= 0.01
     assert idle
