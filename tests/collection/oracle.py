@@ -111,20 +111,8 @@ class Oracle:
     def settle(self) -> None:
         """Give up what nothing keeps any more."""
         self.promised = {place: until for place, until in self.promised.items() if until > self.now}
-        pointed = {(name, digest) for (name, _), digest in self.tags.items()}
-        kept = self.there & (pointed | set(self.promised))
-        ahead = list(kept)
-        while ahead:
-            name, digest = ahead.pop()
-            below = {(name, child) for child in self.world.children(digest)}
-            about = {(name, d) for d, s in self.world.subjects.items() if s == digest}
-            beside = {
-                (n, to) for (n, _), (s, to) in self.companions.items() if (n, s) == (name, digest)
-            }
-            new = (below | about | beside) & self.there - kept
-            kept |= new
-            ahead += new
-        self.there = kept
+        self.there = self._with_dependents(self._pointed() | set(self.promised))
+        kept = self.there
         self.companions = {
             place: belongs
             for place, belongs in self.companions.items()
@@ -136,6 +124,29 @@ class Oracle:
             for operation, deletion in self.deletions.items()
             if deletion.at + window > self.now
         }
+
+    def kept_by_tags(self) -> set[Place]:
+        """The manifests that a tag keeps, at whatever depth."""
+        return self._with_dependents(self._pointed())
+
+    def _pointed(self) -> set[Place]:
+        return {(name, digest) for (name, _), digest in self.tags.items()}
+
+    def _with_dependents(self, places: set[Place]) -> set[Place]:
+        """Those that must exist, with all that they list and that is about them."""
+        kept = self.there & places
+        ahead = list(kept)
+        while ahead:
+            name, digest = ahead.pop()
+            below = {(name, child) for child in self.world.children(digest)}
+            about = {(name, d) for d, s in self.world.subjects.items() if s == digest}
+            beside = {
+                (n, to) for (n, _), (s, to) in self.companions.items() if (n, s) == (name, digest)
+            }
+            new = (below | about | beside) & self.there - kept
+            kept |= new
+            ahead += new
+        return kept
 
     # What clients did and were told -------------------------------------------------------------
 

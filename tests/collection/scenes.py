@@ -9,16 +9,26 @@ from pathlib import Path
 from typing import Any, Final
 
 from entrepot.core.digest import Digest
+from entrepot.core.retention import RETENTION
+from entrepot.core.retention_policy import read_document
+from entrepot.core.work import FORMS
 from entrepot.db import Database
 from entrepot.db.address import IndexAddress
 from entrepot.db.opening import open_index
 from entrepot.services.collecting import Collector
 from entrepot.services.limits import Limits
+from entrepot.services.retaining import Retainer
+from entrepot.services.retention import Policies
+from entrepot.services.runs import Runs
 from entrepot.services.stores import Stores
+from entrepot.services.timekeeping import Clock
+from entrepot.services.trash import Selection, list_trash
 from entrepot.services.uploads import Uploads
+from entrepot.services.work import Runner
 from tests.collection.oracle import Place, World
 from tests.collection.sites import Clocks, Site
 from tests.collection.turnstiles import StoppingIndex, StoppingStore, Turnstile
+from tests.retention.conftest import ended
 from tests.sqlite import make_index
 from tests.wire import images
 
@@ -110,6 +120,20 @@ class Scene:
         self.number += 1
         return self.site.collect_as(f"collector {self.number}", stores=self.stopping, batch=3)
 
+    async def retain(self, name: str, rule: dict[str, object]) -> None:
+        """Let go, once, of what a rule does not keep in a repository."""
+        plain, now = self.plain, self.clocks
+        policies = Policies(self.index, now=now, trail=plain.trail)
+        document = read_document({"rules": [rule | {"repositories": name}], "allow_empty": True})
+        await policies.set("/", document, by="test")
+        runs = Runs(self.index, now=now, trail=plain.trail, kinds=FORMS)
+        asked = await runs.request(RETENTION, {}, by="test")
+        does = Retainer(plain, tell_time=Clock(plain, now.read).tell_time).run
+        kinds = {RETENTION: does}
+        await ended(Runner(self.index, now=now, trail=plain.trail, kinds=kinds, node="test"))
+        run = await runs.find(asked.id)
+        assert (run.outcome, run.report["stopped"]) == ("success", {})
+
     # What there is ------------------------------------------------------------------------------
 
     async def manifests(self) -> set[Place]:
@@ -143,3 +167,14 @@ class Scene:
             "SELECT digest FROM doomed_blobs WHERE deleted_at IS NULL", {}
         )
         return {Digest.unpack(row[0]) for row in rows}
+
+    async def thrown(self) -> dict[str, tuple[dict[str, str], set[str]]]:
+        """What is in the trash: by operation where tags pointed, and manifests."""
+        found: dict[str, tuple[dict[str, str], set[str]]] = {}
+        for row in await list_trash(self.index, Selection(), limit=10_000):
+            tags, manifests = found.setdefault(row.operation, ({}, set()))
+            if row.kind == "tag":
+                tags[row.tag] = row.digest
+            else:
+                manifests.add(row.digest)
+        return found

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import invariant, precondition, rule
 
 from entrepot.core.audit import NOBODY
 from entrepot.core.digest import Digest
@@ -26,25 +26,21 @@ from entrepot.core.errors import (
     ManifestBlobUnknownError,
     ManifestUnknownError,
     UnavailableError,
-    UnsupportedError,
 )
-from entrepot.core.names import RepositoryName, Tag, parse_reference
-from entrepot.core.undo import UndoConflictError, UndoError
+from entrepot.core.names import RepositoryName, parse_reference
 from entrepot.db.manifests import StoredManifest
 from entrepot.db.recounts import find_drift
 from entrepot.services import pull
 from entrepot.services.collecting import Collector
-from entrepot.services.delete import delete_blob, delete_reference
-from entrepot.services.protection import place_hold, release_hold
+from entrepot.services.protection import release_hold
 from entrepot.services.push import ManifestRules, PushedManifest, put_manifest
 from entrepot.services.quotas import Quotas
-from entrepot.services.trash import Selection, empty_trash, restore
-from tests.collection.oracle import Deletion, Oracle, Place
+from tests.collection.operators import Operators, every_blob, every_manifest, names, tags
+from tests.collection.oracle import Place
 from tests.collection.scenes import (
     COMPANION,
     COMPANION_TAG,
     COMPANIONS_SUBJECT,
-    EVERY,
     WORLD,
     Client,
     Scene,
@@ -57,22 +53,15 @@ pytestmark = pytest.mark.timeout(400)
 T = TypeVar("T")
 MINUTE: Final = 60 * SECOND
 
-names = st.sampled_from(["a", "b"])
-tags = st.sampled_from(["one", "two"])
-every_manifest = st.sampled_from([image.digest for image in EVERY])
-every_blob = st.sampled_from(sorted(WORLD.blobs))
 collectors = st.sampled_from(["first", "second"])
 
 
-class Machine(RuleBasedStateMachine):
+class Machine(Operators):
     """Clients whose requests stop before each step, two collectors, and operators."""
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.runner = asyncio.Runner()
-        self.oracle = Oracle(WORLD, KEEPING)
-        self.clients: list[Client] = []
         self.working: dict[str, tuple[Collector, asyncio.Task[Any] | None]] = {}
         self.run(self._open())
 
@@ -80,9 +69,6 @@ class Machine(RuleBasedStateMachine):
         self.scene = Scene(Path(self.folder.name))
         quotas = Quotas(self.scene.index, now=self.scene.clocks, trail=self.scene.plain.trail)
         await quotas.set("/", "bytes", soft=None, hard=10**12, by="test")
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        return self.runner.run(work)
 
     # Clients, step by step ----------------------------------------------------------------------
 
@@ -215,22 +201,6 @@ class Machine(RuleBasedStateMachine):
         client = self.clients.pop(which % len(self.clients))
         self.run(self.scene.gate.kill(client.task))
 
-    def listen(self) -> None:
-        """Hear what came of requests that were answered."""
-        for client in [client for client in self.clients if client.task.done()]:
-            self.clients.remove(client)
-            error = client.task.exception()
-            if error is None:
-                client.then(client.task.result(), sure=client.sure)
-            elif not isinstance(error, client.may_fail):
-                raise error
-            elif isinstance(error, DeniedError):
-                assert self.oracle.held
-            elif not isinstance(error, UnavailableError):
-                assert not client.sure, f"{client.needs}: {error}"
-        for client in self.clients:
-            client.sure = client.sure and self.oracle.holds(client.needs)
-
     # Collectors, step by step -------------------------------------------------------------------
 
     @rule(who=collectors, steps=st.sampled_from([1, 2, 3, 5, 8, 100]))
@@ -289,127 +259,6 @@ class Machine(RuleBasedStateMachine):
         self.scene.clocks.wall += step
         watching = [collector for collector, task in self.working.values() if task is None]
         self.run((watching or [self.scene.collector()])[0]._clock.tell_time())
-
-    # Operators ----------------------------------------------------------------------------------
-
-    @rule(name=names, tag=tags)
-    def delete_tag(self, name: str, tag: str) -> None:
-        if any(client.tag == (name, tag) for client in self.clients):
-            return
-        self.delete(name, Tag(tag), exists=(name, tag) in self.oracle.tags)
-
-    @rule(name=names, digest=every_manifest)
-    def delete_manifest(self, name: str, digest: str) -> None:
-        self.delete(name, Digest(digest), exists=(name, digest) in self.oracle.there)
-
-    def delete(self, name: str, reference: Tag | Digest, *, exists: bool) -> None:
-        before = self.run(self.scene.manifests())
-        try:
-            deleted = self.run(
-                delete_reference(self.scene.plain, RepositoryName(name), reference, by=NOBODY)
-            )
-        except DeniedError:
-            assert self.oracle.held
-        except ManifestUnknownError:
-            assert not exists
-        except UnsupportedError:
-            pass
-        else:
-            gone = {digest for _, digest in before - self.run(self.scene.manifests())}
-            if not isinstance(reference, Tag):
-                companions = {COMPANION.digest} if COMPANIONS_SUBJECT in gone else set()
-                assert gone <= WORLD.following(reference) | companions
-            told = {tag: self.oracle.tags.get((name, tag)) for tag in deleted.tags}
-            known = {str(tag): digest for tag, digest in told.items() if digest}
-            deletion = Deletion(name, self.oracle.now, known, gone)
-            self.oracle.deleted(deleted.operation, deletion)
-        self.listen()
-
-    @rule(name=names, digest=every_blob)
-    def delete_blob(self, name: str, digest: str) -> None:
-        try:
-            self.run(delete_blob(self.scene.plain, RepositoryName(name), Digest(digest), by=NOBODY))
-        except DeniedError:
-            assert self.oracle.held
-        except BlobUnknownError:
-            assert (name, digest) not in self.oracle.blobs()
-        except UnsupportedError:
-            pass
-        else:
-            self.oracle.promised.pop((name, digest), None)
-        self.listen()
-
-    @precondition(lambda self: self.oracle.deletions)
-    @rule(which=st.integers(0, 5), force=st.booleans())
-    def restore(self, which: int, force: bool) -> None:
-        """What was deleted comes back whole."""
-        operation, deletion = self.deletion(which)
-        name, until = deletion.repository, self.oracle.now + GRACE
-        places = {(name, tag) for tag in deletion.tags}
-        if any(client.tag in places for client in self.clients):
-            return
-        elsewhere = any(
-            self.oracle.tags.get((name, tag), digest) != digest
-            for tag, digest in deletion.tags.items()
-        )
-        selected = Selection(operation=operation)
-        try:
-            self.run(restore(self.scene.plain, selected, by=NOBODY, force=force))
-        except (UndoConflictError, DeniedError):
-            assert (elsewhere and not force) or self.oracle.held
-        except UndoError:
-            assert not deletion.sure
-        else:
-            assert force or not elsewhere
-            self.oracle.restored(operation, until)
-        self.listen()
-
-    @precondition(lambda self: self.oracle.deletions)
-    @rule(which=st.integers(0, 5))
-    def empty(self, which: int) -> None:
-        operation, deletion = self.deletion(which)
-        try:
-            emptied = self.run(
-                empty_trash(self.scene.plain, Selection(operation=operation), by=NOBODY)
-            )
-        except UndoError:
-            assert not deletion.sure
-        else:
-            assert self.oracle.held or not emptied.held
-            self.oracle.emptied(operation)
-
-    def deletion(self, which: int) -> tuple[str, Deletion]:
-        every = list(self.oracle.deletions.items())
-        return every[which % len(every)]
-
-    @precondition(lambda self: self.oracle.there and len(self.oracle.held) < 2)
-    @rule(which=st.integers(0, 20), whole=st.booleans())
-    def hold(self, which: int, whole: bool) -> None:
-        every = sorted(self.oracle.there)
-        name, digest = every[which % len(every)]
-        placed = self.run(
-            place_hold(
-                self.scene.plain,
-                RepositoryName(name),
-                None if whole else Digest(digest),
-                reason="law",
-                owner="somebody",
-                by=NOBODY,
-            )
-        )
-        self.oracle.held[placed.id] = (name, "" if whole else digest)
-
-    @precondition(lambda self: self.oracle.held)
-    @rule()
-    def release(self) -> None:
-        number = min(self.oracle.held)
-        self.run(release_hold(self.scene.plain, number, by=NOBODY))
-        del self.oracle.held[number]
-
-    @rule(digest=every_blob)
-    def leave_object(self, digest: str) -> None:
-        """A process died before it wrote the row."""
-        self.run(self.scene.store.put(Digest(digest), WORLD.blobs[digest].data))
 
     # What must hold -----------------------------------------------------------------------------
 

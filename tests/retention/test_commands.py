@@ -132,6 +132,28 @@ def test_a_run(run: Run, registry: Registry) -> None:
     assert (wrong.returncode, "can't be a namespace" in wrong.stderr) == (1, True)
 
 
+def test_an_image_on_hold_stays_and_the_report_says_why(run: Run, registry: Registry) -> None:
+    name = "legal"
+    for tag in ("v1", "v2", "v3"):
+        push(registry, name, tag)
+    body = {"repository": name, "reference": "v1", "reason": "a lawsuit", "owner": "law"}
+    policy = f"rules: [{{repositories: {name}, keep: [{{newest: 1}}]}}]"
+    assert run("set", "/", "--file", "-", text=policy).returncode == 0
+    with httpx.Client(auth=AUTH, base_url=registry.url) as client:
+        placed = client.post("/api/v1/holds", json=body).raise_for_status().json()
+        why = f"hold {placed['id']} of law keeps {name}@{image(f'{name} v1').digest}: a lawsuit"
+        assert f"  v1  ({why})" in run("preview", "/", "--all").stdout.splitlines()
+        done = run("run", "/", there=True)
+        assert done.stdout.startswith("1 of 3 tags in 1 repositories are deleted"), done.stderr
+        assert f"1 stay: {why}" in done.stdout.splitlines()
+        assert client.get(f"/v2/{name}/tags/list").json()["tags"] == ["v1", "v3"]
+        client.delete(f"/api/v1/holds/{placed['id']}").raise_for_status()
+        again = run("run", "/", there=True)
+        assert again.stdout.startswith("1 of 2 tags in 1 repositories are deleted"), again.stderr
+        assert " stay: " not in again.stdout
+    assert run("remove", "/").returncode == 0
+
+
 def test_a_preview_says_what_would_stop_a_run(run: Run) -> None:
     made = run("set", "/", "--file", "-", text="rules: [{keep: []}]")
     assert made.returncode == 0, made.stderr

@@ -34,6 +34,8 @@ def test_protected_tags(run: Run, http: httpx.Client, there: bool) -> None:
     assert denied(push(http, name, new, "v1"), why)
     for reference in ("v1", old.digest):
         assert denied(http.delete(f"/v2/{name}/manifests/{reference}"), why)
+    assert http.delete(f"/v2/{name}/manifests/v1-rc1").status_code == 202
+    assert tags(http, name) == ["v1"]
     rolled = run("tag", "rollback", f"{name}:v1", "--to", new.digest, there=there)
     assert (rolled.returncode, rolled.stderr) == (1, f"{why}\n")
     assert points_at(http, name, "v1") == old.digest
@@ -76,6 +78,27 @@ def test_holds(run: Run, http: httpx.Client, there: bool) -> None:
     assert emptied.stdout == "0 are gone for good, 4 are on hold\n", emptied.stderr
     assert run("trash", "restore", "--repository", name, there=there).returncode == 0
     assert points_at(http, name, "v1") == made.digest
+
+
+def test_an_image_on_hold_in_the_trash(run: Run, http: httpx.Client) -> None:
+    """Emptying the trash leaves it there, with its tag and signature, until it is released."""
+    name, made, other = "held-trash", image("kept"), image("beside")
+    signature = artifact("signature of kept", subject=made.manifest)
+    push(http, name, made, "v1")
+    push(http, name, signature, signature.digest)
+    push(http, name, other, "v2")
+    for digest in (made.digest, other.digest):
+        assert http.delete(f"/v2/{name}/manifests/{digest}").status_code == 202
+    body = {"repository": name, "reference": made.digest, "reason": "a lawsuit"}
+    placed = http.post("/api/v1/holds", json=body).raise_for_status().json()
+    empty = ("trash", "empty", "--repository", name, "--yes")
+    done = run(*empty, there=True)
+    assert done.stdout == "2 are gone for good, 3 are on hold\n", done.stderr
+    assert run("hold", "release", str(placed["id"])).returncode == 0
+    done = run(*empty)
+    assert done.stdout == "3 are gone for good, 0 are on hold\n", done.stderr
+    assert run("trash", "restore", "--repository", name).returncode == 1
+    assert points_at(http, name, made.digest) == ""
 
 
 @pytest.mark.parametrize(

@@ -221,6 +221,8 @@ def _print_run(run: "RunView") -> None:
     for name in ("untagged", "skipped"):
         if report[name]:
             typer.echo(f"{name}: {report[name]}")
+    for reason, count in report["fixed"].items():
+        typer.echo(f"{count} stay: {reason}")
     if report["deleted"]:
         typer.echo(f"in the trash they are operation {report['operation']}")
     if report["ended"]:

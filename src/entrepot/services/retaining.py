@@ -51,7 +51,7 @@ _IMPORTING: Final = (
 )
 
 _MOST_REASONS: Final = 20
-"""Reasons why a policy was stopped that a report has."""
+"""Reasons that a report has why a policy was stopped, and why tags stay."""
 
 _log = structlog.get_logger("entrepot.retention")
 
@@ -59,8 +59,9 @@ _log = structlog.get_logger("entrepot.retention")
 class Report(msgspec.Struct):
     """What came of a run: counts of repositories and tags that rules are about, of tags that go, of
     tags and untagged manifests that were deleted, and by which rule; `freed` in bytes. `skipped`
-    moved meanwhile, or can't be deleted. Nothing went by the policies of the namespaces in
-    `stopped`, for these reasons.
+    moved meanwhile, or can't be deleted. `fixed` says how many tags stay whatever rules say, by the
+    holds and protections because of which they do. Nothing went by the policies of the namespaces
+    in `stopped`, for these reasons.
     """
 
     namespace: str
@@ -74,6 +75,7 @@ class Report(msgspec.Struct):
     skipped: int = 0
     freed: int = 0
     rules: dict[str, int] = {}
+    fixed: dict[str, int] = {}
     stopped: dict[str, list[str]] = {}
     ended: str = ""
 
@@ -129,6 +131,7 @@ class Retainer:
         namespace = parse_namespace(asked.namespace)
         report = Report(namespace or "/", asked.dry_run, new_operation())
         rules: Counter[str] = Counter()
+        fixed: Counter[str] = Counter()
         brakes: dict[str, int] = {}
         tags: Counter[str] = Counter()
         going: Counter[str] = Counter()
@@ -138,6 +141,7 @@ class Retainer:
             report.freed += plan.freed
             gone = plan.going
             rules.update(f"{plan.namespace or '/'}: {fate.rule}" for fate in gone)
+            fixed.update(each.fixed for each in plan.tagged if each.fixed)
             brakes[plan.namespace] = plan.brake
             tags[plan.namespace] += plan.tags
             going[plan.namespace] += sum(1 for fate in gone if fate.tag)
@@ -148,6 +152,7 @@ class Retainer:
             if reason is not None:
                 _stop(report, name, reason)
         report.rules = dict(sorted(rules.items()))
+        report.fixed = dict(fixed.most_common(_MOST_REASONS))
         report.tags, report.going = tags.total(), going.total()
         return report
 
