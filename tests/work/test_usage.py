@@ -6,8 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from entrepot.core.access import Action, Identity
+from entrepot.core.decision import Policy
 from entrepot.core.names import RepositoryName, Tag
+from entrepot.db.usage import Usage
 from entrepot.services import usage
+from entrepot.services.access import View, Visible
 from tests.collection.conftest import engine_site, template  # noqa: F401 - fixtures
 from tests.collection.sites import Site
 from tests.servers import Registry, start_registry
@@ -23,10 +27,24 @@ def size(*made: Image, without: tuple[Image, ...] = ()) -> int:
     return sum(count for digest, count in sizes.items() if digest not in others)
 
 
+EVERYTHING = Visible(
+    View(Identity("root", "test", administrator=True), Policy({}), ()), Action.PULL, now=0
+)
+"""Read one by one, as by those who may not read all there is, and all of it is visible."""
+
+
 @pytest.mark.anyio
-async def test_tags(engine_site: Site) -> None:  # noqa: F811 - a fixture
+@pytest.mark.parametrize("readable", [None, EVERYTHING], ids=["sums", "one by one"])
+async def test_tags(engine_site: Site, readable: Visible | None) -> None:  # noqa: F811 - a fixture
     """What an index lists counts; what another tag, index or repository needs is shared."""
     site = engine_site
+
+    async def measure(last: str = "", limit: int = 1000) -> list[tuple[Tag, Usage]]:
+        name = RepositoryName("a")
+        return await usage.measure_tags(
+            site.stores, name, last=last, limit=limit, readable=readable
+        )
+
     first, second = images.image("first", layer_count=2), images.image("second", layer_count=1)
     index, other = images.index([first, second]), images.image("other", layer_count=1)
     twice = images.image("twice")
@@ -34,22 +52,23 @@ async def test_tags(engine_site: Site) -> None:  # noqa: F811 - a fixture
     await site.push("a", "other", other)
     for tag in ("twice", "again"):
         await site.push("a", tag, twice)
-    measured = dict(await usage.measure_tags(site.stores, RepositoryName("a"), last="", limit=1000))
+    measured = dict(await measure())
     rest = (other, twice)
     assert measured[Tag("index")] == (size(first, second), size(first, second, without=rest))
     assert measured[Tag("other")] == (size(other), size(other, without=(index, twice)))
     assert measured[Tag("twice")] == measured[Tag("again")] == (size(twice), 0)
     await site.push("a", "first", first)
-    page = await usage.measure_tags(site.stores, RepositoryName("a"), last="again", limit=2)
+    page = await measure("again", 2)
     assert page == [
         (Tag("first"), (size(first), 0)),
         (Tag("index"), (size(first, second), size(second, without=(first, *rest)))),
     ]
     await site.push("b", "second", second)
-    ((_, measured_again),) = await usage.measure_tags(
-        site.stores, RepositoryName("a"), last="first", limit=1
-    )
+    ((_, measured_again),) = await measure("first", 1)
     assert measured_again.exclusive == 0
+    for place, sizes in (("a", (index, other, twice)), ("b", (second,))):
+        whole = await usage.measure_namespace(site.stores, place, readable)
+        assert whole == (size(*sizes), size(*sizes, without=(second,)))
 
 
 SHARED, OWN, LONE = (images.image(seed, layer_count=2) for seed in ("shared", "own", "lone"))

@@ -97,9 +97,10 @@ def show_preview(found: "DeletionView", output: Form) -> None:
     if output is Form.JSON:
         show_one(row(found), output=output)
     else:
+        within = ", within what you may read" if found.partial else ""
         typer.echo(
             f"{found.manifests} manifests and {found.tags} tags of {found.repositories} "
-            f"repositories would go; {show_size(found.freed)} would be free in the end"
+            f"repositories would go; {show_size(found.freed)} would be free in the end{within}"
         )
         for sign, lines in (("-", found.going), (" ", found.staying), ("!", found.refused)):
             for line in lines:

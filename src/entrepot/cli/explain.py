@@ -51,6 +51,8 @@ def explain(
 def _show(told: "ExplanationView") -> None:
     shown = row(told)
     kept = shown.pop("kept")
+    if shown.pop("partial"):
+        shown["freed"] = f"{told.freed}, within what you may read"
     show_one({k: v for k, v in shown.items() if v not in ("", None, [])}, output=Form.TEXT)
     typer.echo("kept by:" if kept else "kept by nothing")
     _list(told.kept, "  ")

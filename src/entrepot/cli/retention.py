@@ -213,10 +213,12 @@ def _empties(run: "RunView") -> list[str]:
 def _print_run(run: "RunView") -> None:
     report = run.report
     tags = report["going"] if report["dry_run"] else report["deleted"]
+    free = ""
+    if "freed" in report:
+        free = f"; at least {size(report['freed'])} come free when they are gone for good"
     typer.echo(
         f"{tags} of {report['tags']} tags in {report['repositories']} repositories "
-        f"{'would go' if report['dry_run'] else 'are deleted'}; at least {size(report['freed'])} "
-        "come free when they are gone for good"
+        f"{'would go' if report['dry_run'] else 'are deleted'}{free}"
     )
     for name in ("untagged", "skipped"):
         if report[name]:

@@ -78,3 +78,5 @@ def _print(whole: "UsageView", parts: "Iterator[UsageView]", called: str, output
         typer.echo(" ".join(f"{show_size(size):>12}" for size in sizes) + f"  {part.name}")
     sizes = (whole.bytes, whole.exclusive, whole.shared)
     typer.echo(" ".join(f"{show_size(size):>12}" for size in sizes) + f"  {whole.name} as a whole")
+    if whole.partial:
+        typer.echo("within what you may read: other repositories may have the same bytes")

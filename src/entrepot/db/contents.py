@@ -23,25 +23,6 @@ _COUNT = """
     SELECT (SELECT COUNT(*) FROM manifests WHERE repository_id = :repository),
            (SELECT COUNT(*) FROM tags WHERE repository_id = :repository)
 """
-_IN_AREA: Final = """
-    (repositories.name = :own OR (repositories.name >= :first AND repositories.name < :end))
-"""
-# What is linked from nowhere else.
-_MEASURE = f"""
-    SELECT CAST(COALESCE(SUM(blobs.size), 0) AS BIGINT) FROM (
-        SELECT DISTINCT repository_blobs.digest FROM repositories
-        JOIN repository_blobs ON repository_blobs.repository_id = repositories.id
-        WHERE {_IN_AREA}
-    ) AS linked
-    JOIN blobs ON blobs.digest = linked.digest
-    WHERE NOT EXISTS (
-        SELECT 1 FROM repository_blobs
-        JOIN repositories ON repositories.id = repository_blobs.repository_id
-        WHERE repository_blobs.digest = linked.digest AND NOT {_IN_AREA}
-    )
-"""  # noqa: S608 - constants alone
-
-_AFTER_SLASH: Final = chr(ord("/") + 1)
 
 
 class Count(NamedTuple):
@@ -72,12 +53,3 @@ async def list_roots(
 async def count_content(reader: Reader, repository: int) -> Count:
     """Return how much a repository holds."""
     return Count(*required(await reader.fetch_one(_COUNT, {"repository": repository})))
-
-
-async def measure_area(reader: Reader, name: str, *, below: bool) -> int:
-    """Return the bytes of the blobs that only a repository links; or, with those `below`, only
-    those in the namespace of this name.
-    """
-    first, end = (f"{name}/", f"{name}{_AFTER_SLASH}") if below else ("", "")
-    values = {"own": name, "first": first, "end": end}
-    return int(required(await reader.fetch_one(_MEASURE, values))[0])

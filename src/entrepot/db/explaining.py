@@ -1,6 +1,5 @@
 """What somebody wants to know who wonders why something is still there."""
 
-from collections.abc import Collection
 from typing import NamedTuple
 
 from entrepot.core.digest import Digest
@@ -45,8 +44,11 @@ _LIST_BLOBS = """
     JOIN blobs ON blobs.digest = manifest_blobs.digest
     WHERE manifest_blobs.manifest_id = :manifest
 """
-_LIST_USERS = """
-    SELECT manifest_id FROM manifest_blobs WHERE digest = :digest LIMIT :limit
+_LIST_NEEDING = """
+    SELECT DISTINCT repositories.name FROM manifest_blobs
+    JOIN repositories ON repositories.id = manifest_blobs.repository_id
+    WHERE manifest_blobs.digest = :digest AND manifest_blobs.repository_id <> :repository
+    LIMIT :limit
 """
 _LIST_USERS_IN = """
     SELECT manifests.id, manifests.digest FROM manifest_blobs
@@ -67,19 +69,6 @@ _LIST_LINKING = """
 _COUNT_IN = """
     SELECT (SELECT count(*) FROM manifests WHERE repository_id = :repository),
            (SELECT count(*) FROM tags WHERE repository_id = :repository)
-"""
-_MEASURE_REPOSITORY = """
-    SELECT CAST(coalesce(sum(size), 0) AS BIGINT),
-        CAST(coalesce(sum(CASE WHEN alone THEN size ELSE 0 END), 0) AS BIGINT)
-    FROM (
-        SELECT blobs.size AS size, NOT EXISTS (
-            SELECT 1 FROM manifest_blobs AS others
-            WHERE others.digest = repository_blobs.digest
-              AND others.repository_id <> :repository
-        ) AS alone
-        FROM repository_blobs JOIN blobs ON blobs.digest = repository_blobs.digest
-        WHERE repository_blobs.repository_id = :repository
-    ) AS linked
 """
 
 
@@ -159,11 +148,13 @@ async def list_needed_blobs(reader: Reader, manifest: int) -> list[tuple[Digest,
     return [(Digest.unpack(row[0]), row[1]) for row in rows]
 
 
-async def is_needed_besides(reader: Reader, digest: Digest, going: Collection[int]) -> bool:
-    """Return whether a manifest of any repository needs a blob that is none of `going`."""
-    values = {"digest": digest.packed, "limit": len(going) + 1}
-    rows = await reader.fetch_all(_LIST_USERS, values)
-    return any(row[0] not in going for row in rows)
+async def list_needing_elsewhere(
+    reader: Reader, repository: int, digest: Digest, *, limit: int
+) -> list[RepositoryName]:
+    """Return other repositories in which a manifest needs a blob."""
+    values = {"digest": digest.packed, "repository": repository, "limit": limit}
+    rows = await reader.fetch_all(_LIST_NEEDING, values)
+    return [RepositoryName(row[0]) for row in rows]
 
 
 async def list_users_in(
@@ -201,10 +192,4 @@ async def list_linking_anywhere(
 async def count_in_repository(reader: Reader, repository: int) -> tuple[int, int]:
     """Return how many manifests and tags a repository has."""
     row = required(await reader.fetch_one(_COUNT_IN, {"repository": repository}))
-    return int(row[0]), int(row[1])
-
-
-async def measure_repository(reader: Reader, repository: int) -> tuple[int, int]:
-    """Return the bytes of the blobs that a repository links, and of those that no other needs."""
-    row = required(await reader.fetch_one(_MEASURE_REPOSITORY, {"repository": repository}))
     return int(row[0]), int(row[1])

@@ -1,9 +1,17 @@
-"""How many bytes something has, and how many of them it has alone."""
+"""How many bytes something has, and how many of them it has alone.
 
-from typing import Final, NamedTuple
+Each question can be asked in two ways: for the sums over everything, or, for those who may not read
+everything, for the blobs one by one with the repositories that have them.
+"""
+
+from itertools import groupby
+from operator import itemgetter
+from typing import Final, NamedTuple, Self
+
+from msgspec import Struct
 
 from entrepot.core.names import RepositoryName, Tag
-from entrepot.db.engine import Reader, required
+from entrepot.db.engine import Reader, Row, required
 
 _LAST: Final = "~"
 """Comes after every letter that a repository's name may have."""
@@ -30,11 +38,23 @@ _MEASURE_AREA = f"""
         JOIN blobs ON blobs.digest = linked.digest
     ) AS measured
 """  # noqa: S608 - constants alone
+_LIST_LINKED = f"""
+    SELECT page.digest, blobs.size, repositories.name FROM (
+        SELECT DISTINCT repository_blobs.digest AS digest FROM repositories
+        JOIN repository_blobs ON repository_blobs.repository_id = repositories.id
+        WHERE {_IN_AREA} AND repository_blobs.digest > :last
+        ORDER BY repository_blobs.digest LIMIT :limit
+    ) AS page
+    JOIN blobs ON blobs.digest = page.digest
+    JOIN repository_blobs AS links ON links.digest = page.digest
+    JOIN repositories ON repositories.id = links.repository_id
+    ORDER BY page.digest
+"""  # noqa: S608 - constants alone
 _LIST_REPOSITORIES = f"""
     SELECT name FROM repositories WHERE name > :last AND {_IN_AREA} ORDER BY name LIMIT :limit
 """  # noqa: S608 - constants alone
 # Of an image: its manifest with all that it lists, and those of them that something else keeps.
-_MEASURE_TAG = """
+_FAMILY: Final = """
     WITH RECURSIVE family (id) AS (
         SELECT manifest_id FROM tags WHERE repository_id = :repository AND name = :tag
         UNION
@@ -51,23 +71,36 @@ _MEASURE_TAG = """
         UNION
         SELECT manifest_children.child_id FROM manifest_children
         JOIN kept ON kept.id = manifest_children.parent_id
+    ), needed (digest) AS (
+        SELECT DISTINCT manifest_blobs.digest FROM family
+        JOIN manifest_blobs ON manifest_blobs.manifest_id = family.id
     )
+"""
+_OTHERS: Final = """
+    users.digest = needed.digest AND (
+        users.manifest_id NOT IN (SELECT id FROM family)
+        OR users.manifest_id IN (SELECT id FROM kept)
+    )
+"""
+_MEASURE_TAG = f"""
+    {_FAMILY}
     SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT),
         CAST(COALESCE(SUM(CASE WHEN alone THEN size ELSE 0 END), 0) AS BIGINT)
     FROM (
         SELECT blobs.size AS size, NOT EXISTS (
-            SELECT 1 FROM manifest_blobs AS users WHERE users.digest = needed.digest AND (
-                users.manifest_id NOT IN (SELECT id FROM family)
-                OR users.manifest_id IN (SELECT id FROM kept)
-            )
+            SELECT 1 FROM manifest_blobs AS users WHERE {_OTHERS}
         ) AS alone
-        FROM (
-            SELECT DISTINCT manifest_blobs.digest FROM family
-            JOIN manifest_blobs ON manifest_blobs.manifest_id = family.id
-        ) AS needed
-        JOIN blobs ON blobs.digest = needed.digest
+        FROM needed JOIN blobs ON blobs.digest = needed.digest
     ) AS measured
-"""
+"""  # noqa: S608 - constants alone
+_LIST_NEEDED = f"""
+    {_FAMILY}
+    SELECT DISTINCT needed.digest, blobs.size, repositories.name
+    FROM needed JOIN blobs ON blobs.digest = needed.digest
+    LEFT JOIN manifest_blobs AS users ON {_OTHERS}
+    LEFT JOIN repositories ON repositories.id = users.repository_id
+    ORDER BY needed.digest
+"""  # noqa: S608 - constants alone
 _LIST_TAGS = """
     SELECT name FROM tags WHERE repository_id = :repository AND name > :last
     ORDER BY name LIMIT :limit
@@ -81,18 +114,49 @@ class Usage(NamedTuple):
     exclusive: int
 
 
-async def measure_repository_usage(reader: Reader, name: RepositoryName) -> Usage:
-    """Return what a repository links; exclusive is what no other repository does."""
-    values = {"own": name, "first": "", "end": ""}
-    return Usage(*required(await reader.fetch_one(_MEASURE_AREA, values)))
+class Place(Struct, frozen=True):
+    """The repository of a name, and those whose names come from `first` on and before `end`."""
+
+    own: str
+    first: str = ""
+    end: str = ""
+
+    @classmethod
+    def within(cls, namespace: str) -> Self:
+        """Return the place of a namespace and all below it; the root has an empty name."""
+        if not namespace:
+            return cls("", "", _LAST)
+        return cls(namespace, f"{namespace}/", f"{namespace}{_AFTER_SLASH}")
+
+    def holds(self, name: str) -> bool:
+        """Whether a repository of this name is there."""
+        return name == self.own or self.first <= name < self.end
+
+    @property
+    def values(self) -> dict[str, str]:
+        """The parameters of a statement that say where."""
+        return {"own": self.own, "first": self.first, "end": self.end}
 
 
-async def measure_namespace_usage(reader: Reader, namespace: str) -> Usage:
-    """Return what the repositories of a namespace and all below it link, the root's by an empty
-    name; exclusive is what no repository outside does.
+class Held(NamedTuple):
+    """A blob by its packed digest, its bytes, and the repositories that have it."""
+
+    digest: bytes
+    size: int
+    repositories: list[str]
+
+
+async def measure_usage(reader: Reader, place: Place) -> Usage:
+    """Return what the repositories of a place link; exclusive is what none outside does."""
+    return Usage(*required(await reader.fetch_one(_MEASURE_AREA, place.values)))
+
+
+async def list_linked(reader: Reader, place: Place, *, last: bytes, limit: int) -> list[Held]:
+    """Return at most `limit` blobs that repositories of a place link, after `last`, with all
+    repositories that link them.
     """
-    row = required(await reader.fetch_one(_MEASURE_AREA, _area(namespace)))
-    return Usage(*row)
+    values = {**place.values, "last": last, "limit": limit}
+    return _held(await reader.fetch_all(_LIST_LINKED, values))
 
 
 async def measure_tag_usage(reader: Reader, repository: int, tag: Tag) -> Usage:
@@ -103,11 +167,18 @@ async def measure_tag_usage(reader: Reader, repository: int, tag: Tag) -> Usage:
     return Usage(*required(await reader.fetch_one(_MEASURE_TAG, values)))
 
 
+async def list_needed_by_tag(reader: Reader, repository: int, tag: Tag) -> list[Held]:
+    """Return the blobs that an image needs, with the repositories where another image does, or the
+    same one by another tag or index.
+    """
+    return _held(await reader.fetch_all(_LIST_NEEDED, {"repository": repository, "tag": tag}))
+
+
 async def list_names_in(
     reader: Reader, namespace: str, *, last: str, limit: int
 ) -> list[RepositoryName]:
     """Return repositories of a namespace and all below it, whose names come after one."""
-    values = {**_area(namespace), "last": last, "limit": limit}
+    values = {**Place.within(namespace).values, "last": last, "limit": limit}
     rows = await reader.fetch_all(_LIST_REPOSITORIES, values)
     return [RepositoryName(row[0]) for row in rows]
 
@@ -118,7 +189,9 @@ async def list_tags_after(reader: Reader, repository: int, *, last: str, limit: 
     return [Tag(row[0]) for row in await reader.fetch_all(_LIST_TAGS, values)]
 
 
-def _area(namespace: str) -> dict[str, str]:
-    if not namespace:
-        return {"own": "", "first": "", "end": _LAST}
-    return {"own": namespace, "first": f"{namespace}/", "end": f"{namespace}{_AFTER_SLASH}"}
+def _held(rows: list[Row]) -> list[Held]:
+    """Put the rows of a blob together: its digest and bytes, and a repository or none."""
+    return [
+        Held(digest, size, [name for *_, name in found if name is not None])
+        for (digest, size), found in groupby(rows, key=itemgetter(0, 1))
+    ]

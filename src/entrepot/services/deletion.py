@@ -25,7 +25,6 @@ from entrepot.db.contents import (
     count_content,
     find_last_manifest,
     list_roots,
-    measure_area,
 )
 from entrepot.db.followers import (
     Closure,
@@ -41,11 +40,13 @@ from entrepot.db.repositories import find_repository
 from entrepot.db.retention import list_repositories_in
 from entrepot.db.tags import find_tag, list_tags
 from entrepot.db.trash import Removal
+from entrepot.services.access import Visible
 from entrepot.services.audit import Notes
 from entrepot.services.delete import remove
 from entrepot.services.explaining import explain_digest, explain_tag
 from entrepot.services.protection import check_may_go
 from entrepot.services.stores import Stores
+from entrepot.services.usage import measure_namespace, measure_repository
 
 BATCH: Final = 200
 """Manifests that go in one transaction."""
@@ -60,8 +61,9 @@ _MOST_REASONS: Final = 20
 @dataclass
 class Preview:
     """What a deletion would do: how much would go, and why it would be refused; `freed` are the
-    bytes that nothing would need any longer when the trash is emptied. Of a single tag or image it
-    says what goes (`going`) and what belongs to it and stays (`staying`), with the reasons.
+    bytes that nothing would need any longer when the trash is emptied, as if what is `readable` to
+    whoever asks were all there is. Of a single tag or image it says what goes (`going`) and what
+    belongs to it and stays (`staying`), with the reasons.
     """
 
     repositories: int = 0
@@ -84,7 +86,12 @@ class Progress(NamedTuple):
 # What would be done -----------------------------------------------------------------------------
 
 
-async def preview_reference(stores: Stores, name: RepositoryName, reference: Reference) -> Preview:
+async def preview_reference(
+    stores: Stores,
+    name: RepositoryName,
+    reference: Reference,
+    readable: Visible | None = None,
+) -> Preview:
     """Say what deleting a tag, or a manifest with what belongs to it, would do.
 
     Raises:
@@ -125,27 +132,32 @@ async def preview_reference(stores: Stores, name: RepositoryName, reference: Ref
         )
     if isinstance(reference, Tag):
         found.staying.append(f"manifest {affected[0]}, until nothing needs it any more")
-        found.freed = (await explain_tag(stores, name, reference)).freed
+        found.freed = (await explain_tag(stores, name, reference, readable)).freed
     else:
-        found.freed = (await explain_digest(stores, name, Digest(reference))).freed
+        digest = Digest(reference)
+        found.freed = (await explain_digest(stores, name, digest, readable)).freed
     return found
 
 
-async def preview_repository(stores: Stores, name: RepositoryName) -> Preview:
+async def preview_repository(
+    stores: Stores, name: RepositoryName, readable: Visible | None = None
+) -> Preview:
     """Say what deleting a repository as a whole would do. Raises NameUnknownError."""
     repository = await _known(stores.index, name)
     found = Preview()
     await _add_repository(stores, found, repository, name)
-    found.freed = await measure_area(stores.index, name, below=False)
+    found.freed = (await measure_repository(stores, name, readable)).exclusive
     return found
 
 
-async def preview_namespace(stores: Stores, namespace: str) -> Preview:
+async def preview_namespace(
+    stores: Stores, namespace: str, readable: Visible | None = None
+) -> Preview:
     """Say what deleting all repositories in a namespace and below it would do."""
     found = Preview()
     async for repository, name in _repositories(stores.index, namespace):
         await _add_repository(stores, found, repository, name)
-    found.freed = await measure_area(stores.index, namespace, below=True)
+    found.freed = (await measure_namespace(stores, namespace, readable)).exclusive
     return found
 
 

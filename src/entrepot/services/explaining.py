@@ -1,8 +1,11 @@
 """Why is it still there, until when, and what would deleting it free?
 
-What keeps something is what the collector goes by (`entrepot.core.collecting`); here it gets names.
+Who may not read everything is answered as if only what is `readable` were there (None is all). What
+keeps something is what the collector goes by (`entrepot.core.collecting`); here it gets names.
 """
 
+from collections.abc import Collection
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -26,24 +29,27 @@ from entrepot.db.explaining import (
     find_last_left,
     find_link_review,
     find_stored_blob,
-    is_needed_besides,
     list_children,
     list_indexes,
     list_linking_anywhere,
     list_needed_blobs,
+    list_needing_elsewhere,
     list_some_tags,
     list_trashed,
     list_users_in,
-    measure_repository,
 )
 from entrepot.db.followers import Stored, find_closure
 from entrepot.db.holds import list_live_holds
 from entrepot.db.repositories import find_repository
 from entrepot.db.tags import find_tag
+from entrepot.services import usage
+from entrepot.services.access import Visible
 from entrepot.services.stores import Stores
 
 MOST: Final = 20
 """Names of a kind that are told."""
+
+_ALL: Final = 2**31 - 1
 
 _DEEPEST: Final = 4
 """Indexes in indexes that are followed."""
@@ -80,15 +86,17 @@ class Explanation(Struct, frozen=True, kw_only=True):
     review_event: str = ""
     quarantined_at: int | None = None
     elsewhere: tuple[RepositoryName, ...] = ()
-    """Other repositories that link the blob."""
+    """Other readable repositories that link the blob."""
 
 
-async def explain_repository(stores: Stores, name: RepositoryName) -> Explanation:
+async def explain_repository(
+    stores: Stores, name: RepositoryName, readable: Visible | None = None
+) -> Explanation:
     """Explain a repository as a whole. Raises NameUnknownError."""
     index, now = stores.index, stores.now()
     repository = await _find(index, name)
     manifests, tags = await count_in_repository(index, repository)
-    size, freed = await measure_repository(index, repository)
+    size, freed = await usage.measure_repository(stores, name, readable)
     kept = [Because("tag", f"{tags} tags")] if tags else []
     kept += [
         Because("hold", f"{hold.owner}: {hold.reason}", hold.expires_at)
@@ -105,7 +113,9 @@ async def explain_repository(stores: Stores, name: RepositoryName) -> Explanatio
     )
 
 
-async def explain_tag(stores: Stores, name: RepositoryName, tag: Tag) -> Explanation:
+async def explain_tag(
+    stores: Stores, name: RepositoryName, tag: Tag, readable: Visible | None = None
+) -> Explanation:
     """Explain what a tag points at; `freed` is what goes in the end when the tag alone is deleted.
 
     Raises:
@@ -115,7 +125,7 @@ async def explain_tag(stores: Stores, name: RepositoryName, tag: Tag) -> Explana
     found = await find_tag(stores.index, repository, tag)
     if found is None:
         raise ManifestUnknownError({"name": name, "reference": tag})
-    told = await _explain_manifest(stores, name, repository, found[1])
+    told = await _explain_manifest(stores, name, repository, found[1], readable)
     others = [each for each in told.kept if each.what != tag or each.reason != "tag"]
     waits = {"history", "trash"}  # these end by themselves
     alone = all(each.reason in waits for each in others) and stores.keeping.untagged
@@ -123,7 +133,12 @@ async def explain_tag(stores: Stores, name: RepositoryName, tag: Tag) -> Explana
 
 
 async def explain_digest(
-    stores: Stores, name: RepositoryName, digest: Digest, *, blob: bool = False
+    stores: Stores,
+    name: RepositoryName,
+    digest: Digest,
+    readable: Visible | None = None,
+    *,
+    blob: bool = False,
 ) -> Explanation:
     """Explain a manifest or, if there is none of that digest or with `blob`, a blob.
 
@@ -133,13 +148,13 @@ async def explain_digest(
     repository = await _find(stores.index, name)
     if not blob:
         try:
-            return await _explain_manifest(stores, name, repository, digest)
+            return await _explain_manifest(stores, name, repository, digest, readable)
         except ManifestUnknownError as error:
             try:
-                return await _explain_blob(stores, name, repository, digest)
+                return await _explain_blob(stores, name, repository, digest, readable)
             except BlobUnknownError:
                 raise error from None
-    return await _explain_blob(stores, name, repository, digest)
+    return await _explain_blob(stores, name, repository, digest, readable)
 
 
 async def _find(reader: Reader, name: RepositoryName) -> int:
@@ -153,14 +168,18 @@ async def _find(reader: Reader, name: RepositoryName) -> int:
 
 
 async def _explain_manifest(
-    stores: Stores, name: RepositoryName, repository: int, digest: Digest
+    stores: Stores,
+    name: RepositoryName,
+    repository: int,
+    digest: Digest,
+    readable: Visible | None,
 ) -> Explanation:
     index = stores.index
     found = await find_explained(index, repository, digest)
     if found is None:
         return await _explain_deleted(stores, name, repository, digest)
     stored = Stored(found.id, digest)
-    size, freed = await _measure(stores, repository, stored)
+    size, freed = await _measure(stores.index, repository, stored, readable)
     return Explanation(
         kind="manifest",
         repository=name,
@@ -271,11 +290,12 @@ def _in_trash(entry: Trashed) -> Because:
     return Because("trash", f"{what}, deleted{by} ({entry.operation})", entry.expires_at)
 
 
-async def _measure(stores: Stores, repository: int, manifest: Stored) -> tuple[int, int]:
+async def _measure(
+    index: Reader, repository: int, manifest: Stored, readable: Visible | None
+) -> tuple[int, int]:
     """Return the bytes of the blobs that a manifest and its children need, and of those that
     nothing needs any more when it is deleted with what belongs to it.
     """
-    index = stores.index
     family = await _family(index, manifest)
     needed: dict[Digest, int] = {}
     for each in family:
@@ -285,9 +305,25 @@ async def _measure(stores: Stores, repository: int, manifest: Stored) -> tuple[i
     for each in going.values():
         for digest, size in await list_needed_blobs(index, each.id):
             if digest not in freed:
-                alone = not await is_needed_besides(index, digest, going)
-                freed[digest] = size if alone else 0
+                needed_on = await _is_needed_besides(index, repository, digest, going, readable)
+                freed[digest] = 0 if needed_on else size
     return sum(needed.values()), sum(freed.values())
+
+
+async def _is_needed_besides(
+    reader: Reader,
+    repository: int,
+    digest: Digest,
+    going: Collection[int],
+    readable: Visible | None,
+) -> bool:
+    """Return whether a manifest needs a blob that is none of `going`."""
+    users = await list_users_in(reader, repository, digest, limit=len(going) + 1)
+    if any(user.id not in going for user in users):
+        return True
+    limit = 1 if readable is None else _ALL
+    elsewhere = await list_needing_elsewhere(reader, repository, digest, limit=limit)
+    return any(readable is None or readable.shows(name) for name in elsewhere)
 
 
 async def _family(reader: Reader, manifest: Stored) -> list[Stored]:
@@ -333,7 +369,11 @@ async def _is_left_alone(reader: Reader, child: Stored, going: dict[int, Stored]
 
 
 async def _explain_blob(
-    stores: Stores, name: RepositoryName, repository: int, digest: Digest
+    stores: Stores,
+    name: RepositoryName,
+    repository: int,
+    digest: Digest,
+    readable: Visible | None,
 ) -> Explanation:
     index, now = stores.index, stores.now()
     found, facts = (
@@ -351,8 +391,11 @@ async def _explain_blob(
         else:
             kept += await _named_alike(stores, repository, digest, keeper)
     review = await find_link_review(index, repository, digest)
-    linking = await list_linking_anywhere(index, digest, limit=MOST + 1)
-    elsewhere = tuple(other for number, other in linking if number != repository)
+    limit = MOST + 1 if readable is None else _ALL
+    linking = await list_linking_anywhere(index, digest, limit=limit)
+    others = (other for number, other in linking if number != repository)
+    shown = (other for other in others if readable is None or readable.shows(other))
+    elsewhere = tuple(islice(shown, MOST))
     alone = not elsewhere and not facts.needed
     return Explanation(
         kind="blob",

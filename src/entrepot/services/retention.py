@@ -43,10 +43,12 @@ from entrepot.db.retention import (
     remove_policy,
     set_policy,
 )
+from entrepot.services.access import Visible
 from entrepot.services.audit import Notes, Trail
 from entrepot.services.labels import Labels
 from entrepot.services.namespaces import known_namespace
 from entrepot.services.stores import Stores
+from entrepot.services.usage import find_exclusive_blobs
 
 _PAGE: Final = 100
 """Repositories that are looked for at once."""
@@ -194,7 +196,8 @@ class Plan:
 
 class Planner:
     """Plans at one time, by the policies as they are then. `brake` is another one than that of the
-    policies, `allow_empty` lets repositories lose all their tags.
+    policies, `allow_empty` lets repositories lose all their tags. With `readable` it is as if there
+    were nothing else: no plan for other repositories, and no blobs in them.
     """
 
     def __init__(
@@ -205,12 +208,14 @@ class Planner:
         now: int,
         brake: int | None = None,
         allow_empty: bool = False,
+        readable: Visible | None = None,
     ) -> None:
         self._stores = stores
         self._policies = policies
         self._now = now
         self._brake = brake
         self._allow_empty = allow_empty
+        self._readable = readable
         self._labels = Labels(stores)
 
     async def plans(self, namespace: str, *, after: str = "") -> AsyncGenerator[Plan, None]:
@@ -221,6 +226,8 @@ class Planner:
         while True:
             page = await list_repositories_in(self._stores.index, namespace, last=last, limit=_PAGE)
             for repository in page:
+                if self._readable is not None and not self._readable.shows(repository.name):
+                    continue
                 plan = await self.plan(repository)
                 if plan is not None:
                     yield plan
@@ -271,7 +278,7 @@ class Planner:
             namespace=known.namespace,
             tagged=tagged,
             fates=fates,
-            freed=await self._freed(repository.id, fates, manifests),
+            freed=await self._freed(repository, fates, manifests),
             brake=policy.brake if self._brake is None else self._brake,
             stopped=self._why_stopped(policy, fates),
         )
@@ -305,13 +312,13 @@ class Planner:
         return msgspec.structs.replace(tagged, labels=labels)
 
     async def _freed(
-        self, repository: int, fates: Sequence[Fate], manifests: Mapping[str, int]
+        self, repository: FoundRepository, fates: Sequence[Fate], manifests: Mapping[str, int]
     ) -> int:
         """Return how many bytes come free."""
         if not any(fate.goes for fate in fates):
             return 0
         index = self._stores.index
-        graph = await read_graph(index, repository)
+        graph = await read_graph(index, repository.id)
         companions = {tag: number for tag, number in manifests.items() if is_companion_tag(tag)}
         ids = {digest: number for number, digest in graph.digests.items()}
         going: set[int] = set()
@@ -321,7 +328,10 @@ class Planner:
             if number is not None and fate.tag not in companions:
                 (going if fate.goes else staying).add(number)
         freed = freed_blobs(graph, going=going, staying=staying, companions=companions)
-        sizes = await measure_blobs(index, repository)
+        if self._readable is None:
+            sizes = await measure_blobs(index, repository.id)
+        else:
+            sizes = await find_exclusive_blobs(self._stores, repository.name, self._readable)
         return sum(sizes.get(blob, 0) for blob in freed)
 
     def _why_stopped(self, policy: Policy, fates: Sequence[Fate]) -> str | None:

@@ -13,7 +13,8 @@ from entrepot.services.collection_status import find_status
 
 async def show_collection(call: Call) -> CollectionView:
     """Say how collection is going."""
-    return CollectionView.of(await find_status(call.content()))
+    names = await call.readable() is None
+    return CollectionView.of(await find_status(call.content()), names=names)
 
 
 async def request_collection(call: Call, body: CollectionMake) -> RunView:

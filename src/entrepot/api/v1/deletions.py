@@ -26,14 +26,15 @@ from entrepot.services.delete import delete_reference, new_operation
 async def preview_deletion(call: Call, repository: str, *, reference: str = "") -> DeletionView:
     """Say what deleting a tag, an image with what belongs to it, or a whole repository would do."""
     stores, name = call.content(), RepositoryName.parse(repository)
+    readable = await call.readable()
     try:
         if reference:
-            found = await service.preview_reference(stores, name, _parsed(reference))
+            found = await service.preview_reference(stores, name, _parsed(reference), readable)
         else:
-            found = await service.preview_repository(stores, name)
+            found = await service.preview_repository(stores, name, readable)
     except (ManifestUnknownError, NameUnknownError) as error:
         raise _unknown(repository, reference) from error
-    return DeletionView.of(found)
+    return DeletionView.of(found, partial=readable is not None)
 
 
 async def delete_content(call: Call, repository: str, body: DeletionMake) -> DeletedView:
@@ -59,10 +60,14 @@ async def delete_content(call: Call, repository: str, body: DeletionMake) -> Del
 
 async def preview_namespace_deletion(call: Call, namespace: str) -> DeletionView:
     """Say what deleting a namespace with all repositories in it and below it would do."""
-    obstacles = await call.services.namespaces.find_obstacles(namespace)
-    found = await service.preview_namespace(call.content(), parse_namespace(namespace))
+    obstacles, readable = (
+        await call.services.namespaces.find_obstacles(namespace),
+        await call.readable(),
+    )
+    place = parse_namespace(namespace)
+    found = await service.preview_namespace(call.content(), place, readable)
     found.refused += obstacles
-    return DeletionView.of(found)
+    return DeletionView.of(found, partial=readable is not None)
 
 
 async def delete_namespace_content(

@@ -7,7 +7,6 @@ from msgspec import Meta, Struct
 
 from entrepot.api.v1.forms import ending
 from entrepot.api.v1.operation import Call
-from entrepot.core.access import Action
 from entrepot.core.digest import Digest
 from entrepot.core.errors import (
     BlobUnknownError,
@@ -50,7 +49,8 @@ class BecauseView(Struct, frozen=True):
 
 class ExplanationView(Struct, frozen=True):
     """What keeps something; `size` are the bytes of the blobs that it needs, `freed` those that
-    would be free in the end if it were deleted, because nothing else in the store needs them.
+    would be free in the end if it were deleted, because nothing else in the store needs them. With
+    `partial` you may not read everything, and both are as if what you may read were all.
     """
 
     kind: str
@@ -67,9 +67,10 @@ class ExplanationView(Struct, frozen=True):
     review_event: str
     quarantined_at: datetime | None
     elsewhere: list[str]
+    partial: bool
 
     @classmethod
-    def of(cls, told: Explanation, elsewhere: list[str]) -> "ExplanationView":
+    def of(cls, told: Explanation, *, partial: bool) -> "ExplanationView":
         """Return what is shown of an explanation."""
         return cls(
             kind=told.kind,
@@ -85,7 +86,8 @@ class ExplanationView(Struct, frozen=True):
             review_at=ending(told.review_at),
             review_event=told.review_event,
             quarantined_at=ending(told.quarantined_at),
-            elsewhere=elsewhere,
+            elsewhere=[str(other) for other in told.elsewhere],
+            partial=partial,
         )
 
 
@@ -97,21 +99,18 @@ async def explain(
     for the blob.
     """
     stores, name = call.content(), RepositoryName.parse(repository)
+    readable = await call.readable()
     try:
         wanted = parse_reference(reference) if reference else None
         if wanted is None:
-            told = await explain_repository(stores, name)
+            told = await explain_repository(stores, name, readable)
         elif isinstance(wanted, Tag):
-            told = await explain_tag(stores, name, wanted)
+            told = await explain_tag(stores, name, wanted, readable)
         else:
-            told = await explain_digest(stores, name, Digest(wanted), blob=blob)
+            told = await explain_digest(stores, name, Digest(wanted), readable, blob=blob)
     except (DigestInvalidError, TagInvalidError) as error:
         raise RequestInvalidError({"reason": f"{reference!r} is no tag and no digest"}) from error
     except (NameUnknownError, ManifestUnknownError, BlobUnknownError) as error:
         what = f"{name}, or nothing in it called {reference}" if reference else str(name)
         raise ObjectUnknownError({"reason": f"there is no repository {what}"}) from error
-    shown = []
-    if told.elsewhere:
-        visible = await call.services.access.visible(call.identity, Action.LIST)
-        shown = [str(other) for other in told.elsewhere if visible is None or visible.shows(other)]
-    return ExplanationView.of(told, shown)
+    return ExplanationView.of(told, partial=readable is not None)

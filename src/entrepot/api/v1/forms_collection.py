@@ -37,7 +37,8 @@ class CollectionView(Struct, frozen=True):
     nothing goes until what registry:2 left is taken over. `queue` are reviews that wait, the first
     of which has been due for `queue_age` seconds; `overdue` those that are due for a day; `doomed`
     are objects about to be deleted, and `failed` those of them that could not be. Blobs were
-    `reclaimed` since the index was made, with their bytes.
+    `reclaimed` since the index was made, with their bytes. Who may not read everything is told
+    of no digest, and of the last run the numbers alone.
     """
 
     node: str | None
@@ -55,9 +56,9 @@ class CollectionView(Struct, frozen=True):
     last_run: RunView | None
 
     @classmethod
-    def of(cls, status: Status) -> "CollectionView":
+    def of(cls, status: Status, *, names: bool) -> "CollectionView":
         """Return what is shown."""
-        failed = [FailedView(*each[:3], each.error or "") for each in status.failed]
+        failed = [FailedView(*each[:3], each.error or "") for each in status.failed if names]
         return cls(
             node=status.holder or None,
             worked_at=ending(status.worked_at),
@@ -71,5 +72,5 @@ class CollectionView(Struct, frozen=True):
             reclaimed_bytes=status.reclaimed.size,
             waiting=status.waiting,
             failed=failed,
-            last_run=RunView.of(status.last) if status.last else None,
+            last_run=RunView.of(status.last, names=names) if status.last else None,
         )

@@ -14,7 +14,7 @@ Operation = Annotated[str, Meta(pattern="^([0-9a-f]{16})?$", max_length=16)]
 class DeletionView(Struct, frozen=True):
     """What a deletion would do: how much would go, how many bytes would be free in the end, and why
     it would be refused. Of a single tag or image: what goes, and what stays though it belongs to
-    it.
+    it. With `partial` you may not read everything, and `freed` is as if what you may read were all.
     """
 
     repositories: int
@@ -24,11 +24,12 @@ class DeletionView(Struct, frozen=True):
     refused: list[str]
     going: list[str]
     staying: list[str]
+    partial: bool
 
     @classmethod
-    def of(cls, found: Preview) -> "DeletionView":
+    def of(cls, found: Preview, *, partial: bool) -> "DeletionView":
         """Return what is shown of a preview."""
-        return cls(**dataclasses.asdict(found))
+        return cls(**dataclasses.asdict(found), partial=partial)
 
 
 class DeletionMake(Form, frozen=True):

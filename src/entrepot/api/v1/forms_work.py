@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct, field
 
 from entrepot.api.v1.forms import Form, Name, Text, ending, moment
-from entrepot.core.work import SECOND, Outcome, Run, Schedule
+from entrepot.core.work import SECOND, Document, Outcome, Run, Schedule
 
 Settings = Annotated[
     dict[str, str | int | float | bool | None],
@@ -35,7 +35,9 @@ class ScheduleChange(Form, frozen=True):
 
 
 class ScheduleView(Struct, frozen=True):
-    """A schedule. Its next time is null while it is disabled."""
+    """A schedule. Its next time is null while it is disabled. Who may not read everything sees no
+    texts among its settings: they may name what is hidden.
+    """
 
     name: str
     kind: str
@@ -50,7 +52,7 @@ class ScheduleView(Struct, frozen=True):
     created_by: str
 
     @classmethod
-    def of(cls, known: Schedule) -> "ScheduleView":
+    def of(cls, known: Schedule, *, names: bool = True) -> "ScheduleView":
         """Return what is shown of a schedule."""
         return cls(
             name=known.name,
@@ -58,7 +60,7 @@ class ScheduleView(Struct, frozen=True):
             cron=known.cron,
             timezone=known.timezone,
             jitter=known.jitter / SECOND,
-            settings=known.settings,
+            settings=known.settings if names else without_names(known.settings),
             enabled=known.enabled,
             next_at=moment(known.next_at) if known.enabled else None,
             last_at=ending(known.last_at),
@@ -75,7 +77,10 @@ class RunMake(Form, frozen=True):
 
 
 class RunView(Struct, frozen=True):
-    """What was done in the background, why, by which machine, and what came of it so far."""
+    """What was done in the background, why, by which machine, and what came of it so far. Who may
+    not read everything sees the numbers of the report alone: its texts and lists may name what is
+    hidden.
+    """
 
     id: int
     kind: str
@@ -87,8 +92,8 @@ class RunView(Struct, frozen=True):
     report: dict[str, Any]
 
     @classmethod
-    def of(cls, run: Run) -> "RunView":
-        """Return what is shown of a run."""
+    def of(cls, run: Run, *, names: bool = True) -> "RunView":
+        """Return what is shown of a run; without `names` the numbers of its report alone."""
         return cls(
             id=run.id,
             kind=run.kind,
@@ -97,5 +102,13 @@ class RunView(Struct, frozen=True):
             started_at=moment(run.started_at),
             finished_at=ending(run.finished_at),
             outcome=run.outcome,
-            report=run.report,
+            report=run.report if names else without_names(run.report),
         )
+
+
+def without_names(document: Document) -> Document:
+    """Return a document with its numbers and flags; what else there is, is empty."""
+    return {
+        key: value if isinstance(value, int | float) or value is None else type(value)()
+        for key, value in document.items()
+    }

@@ -52,6 +52,7 @@ from entrepot.core.retention_policy import RetentionInvalidError
 from entrepot.core.roles import RoleInvalidError
 from entrepot.core.undo import UndoError, UndoUnknownError
 from entrepot.core.work import WorkError, WorkUnknownError
+from entrepot.services.access import Visible
 from entrepot.services.administration import Administration
 from entrepot.services.auditing import AuditError
 from entrepot.services.discovery import has_repository
@@ -101,6 +102,12 @@ class Call:
         if self.stores is None:
             raise NotFoundError
         return self.stores
+
+    async def readable(self) -> Visible | None:
+        """Return the repositories that the caller may pull from; None is all there are. Sums over
+        repositories are made over these alone.
+        """
+        return await self.services.access.visible(self.identity, Action.PULL)
 
 
 class Need(NamedTuple):

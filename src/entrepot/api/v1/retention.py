@@ -11,9 +11,12 @@ from entrepot.api.v1.forms_retention import PlanView, PolicyView, RetentionMake,
 from entrepot.api.v1.forms_work import RunView
 from entrepot.api.v1.operation import Call, sees
 from entrepot.core.decision import parse_namespace
+from entrepot.core.errors import NameInvalidError
+from entrepot.core.names import RepositoryName
 from entrepot.core.retention import RETENTION
 from entrepot.core.retention_policy import PolicyDocument
-from entrepot.core.work import WorkUnknownError
+from entrepot.core.work import Run, WorkUnknownError
+from entrepot.services.access import Visible
 from entrepot.services.retention import Planner, known_policies
 
 RunNumber = Annotated[int, Meta(ge=1, le=2**63 - 1, description="The run.")]
@@ -56,7 +59,8 @@ async def preview_retention(
     are about. A page ends after so many repositories, or thousands of tags.
     """
     stores = call.content()
-    planner = Planner(stores, await known_policies(stores.index), now=stores.now())
+    policies, readable = await known_policies(stores.index), await call.readable()
+    planner = Planner(stores, policies, now=stores.now(), readable=readable)
     found: list[PlanView] = []
     shown = 0
     async with aclosing(planner.plans(parse_namespace(namespace), after=after)) as plans:
@@ -73,7 +77,7 @@ async def request_retention(call: Call, namespace: str, body: RetentionMake) -> 
     same was asked for and is not done yet, that is the answer.
     """
     settings = {"namespace": parse_namespace(namespace), **msgspec.structs.asdict(body)}
-    return RunView.of(await call.services.runs.request(RETENTION, settings, by=call.by))
+    return await _shown(call, await call.services.runs.request(RETENTION, settings, by=call.by))
 
 
 async def show_retention(call: Call, namespace: str, *, run: RunNumber) -> RunView:
@@ -82,4 +86,29 @@ async def show_retention(call: Call, namespace: str, *, run: RunNumber) -> RunVi
     place = parse_namespace(namespace) or "/"
     if found.kind != RETENTION or found.report.get("namespace", place) != place:
         raise WorkUnknownError(f"there is no run {run}")
-    return RunView.of(found)
+    return await _shown(call, found)
+
+
+async def _shown(call: Call, run: Run) -> RunView:
+    """Return what is shown of a run. Who may not read everything in the registry isn't told what
+    comes free, which depends on who has the same blobs, nor of repositories that are hidden.
+    """
+    readable = await call.readable()
+    if readable is None:
+        return RunView.of(run)
+    report = {key: value for key, value in run.report.items() if key != "freed"}
+    report["stopped"] = {
+        namespace: shown
+        for namespace, reasons in report.get("stopped", {}).items()
+        if (shown := [each for each in reasons if _may_be_told(each, readable)])
+    }
+    return RunView.of(msgspec.structs.replace(run, report=report))
+
+
+def _may_be_told(reason: str, readable: Visible) -> bool:
+    """Tell whether a reason is about no repository (`NAME: REASON`) that is hidden."""
+    name, colon, _ = reason.partition(": ")
+    try:
+        return not colon or readable.shows(RepositoryName.parse(name))
+    except NameInvalidError:
+        return True

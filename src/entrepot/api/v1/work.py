@@ -16,13 +16,15 @@ async def list_schedules(
 ) -> Page[ScheduleView]:
     """List the schedules by name."""
     known = [entry for entry in await call.services.schedules.list() if entry.name > after]
-    found = [ScheduleView.of(entry) for entry in known[:limit]]
+    names = await _sees_all(call)
+    found = [ScheduleView.of(entry, names=names) for entry in known[:limit]]
     return Page(found, found[-1].name if len(known) > limit else None)
 
 
 async def show_schedule(call: Call, schedule: str) -> ScheduleView:
     """Show a schedule."""
-    return ScheduleView.of(await call.services.schedules.find(schedule))
+    found = await call.services.schedules.find(schedule)
+    return ScheduleView.of(found, names=await _sees_all(call))
 
 
 async def set_schedule(call: Call, schedule: str, body: ScheduleMake) -> ScheduleView:
@@ -57,7 +59,8 @@ async def list_runs(
     """List what was done in the background, or is being done, the newest first."""
     runs = call.services.runs
     found = await runs.list(kind=kind, before=parse_mark(after, first=2**62), limit=limit + 1)
-    page = [RunView.of(run) for run in found[:limit]]
+    names = await _sees_all(call)
+    page = [RunView.of(run, names=names) for run in found[:limit]]
     return Page(page, str(page[-1].id) if len(found) > limit else None)
 
 
@@ -70,4 +73,8 @@ async def request_run(call: Call, body: RunMake) -> RunView:
 
 async def show_run(call: Call, run: int) -> RunView:
     """Show a run, also while it is under way."""
-    return RunView.of(await call.services.runs.find(run))
+    return RunView.of(await call.services.runs.find(run), names=await _sees_all(call))
+
+
+async def _sees_all(call: Call) -> bool:
+    return await call.readable() is None
