@@ -117,6 +117,7 @@ def test_what_the_api_refuses(http: httpx.Client) -> None:
         ("repositories/kept", {}, 400, "say what"),
         ("repositories/kept", {"reference": "v1", "whole": True}, 400, "say what"),
         ("repositories/kept", {"whole": True, "operation": "mine"}, 400, "operation"),
+        ("repositories/kept", {"reference": "v1", "operation": "0" * 16}, 400, "say what"),
         ("namespaces/kept", {"whole": False}, 400, "whole"),
         ("namespaces/%2F", {"whole": True}, 400, "the root"),
     ):

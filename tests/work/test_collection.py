@@ -120,6 +120,7 @@ def test_over_the_api(run: Run, registry: Registry) -> None:
         (("gc", "--schedule", "@daily", "--timezone", "Nowhere"), "'Nowhere' is no time zone"),
         (("gc", "--timezone", "UTC"), "say when with --schedule"),
         (("gc", "--schedule", "@daily", "run"), "--schedule stands alone"),
+        (("gc", "-m", "run"), "behind these words"),
         (("garbage-collect", "/nowhere.yml"), "/nowhere.yml"),
     ],
 )

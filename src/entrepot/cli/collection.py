@@ -92,8 +92,11 @@ def gc(
     watched, done at a stretch, or at fixed times.
     """
     if context.invoked_subcommand is not None:
-        if len(context.args) or schedule is not None:
+        given = [name for name in context.params if _is_given(context, name)]
+        if "schedule" in given:
             fail("--schedule stands alone: run, status and history do something at once")
+        if given:
+            fail("write the options of run, status and history behind these words")
         return
     if schedule is None:
         fail("say when with --schedule, or use run, status or history")
@@ -109,6 +112,11 @@ def gc(
         settings={"delete_untagged": delete_untagged},
     )
     show_one(row(Place(config, url, token).do(set_schedule, SCHEDULE, body)), output=output)
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 @app.command()

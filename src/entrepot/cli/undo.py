@@ -13,6 +13,7 @@ from entrepot.cli.accounts import (
     row,
     show_one,
     show_views,
+    split_reference,
 )
 from entrepot.cli.registry import Place, TokenOption, UrlOption
 
@@ -137,7 +138,7 @@ def history(
     """List where tags pointed, the last move first: when, by whom, from where to where."""
     from entrepot.api.v1 import undo
 
-    name, _, text = reference.partition(":")
+    name, text = split_reference(reference)
     found = Place(config, url, token).every(undo.list_history, name, tag=text)
     show_views(found, output=output)
 
@@ -167,8 +168,8 @@ def rollback(
     from entrepot.api.v1 import undo
     from entrepot.api.v1.forms_undo import Rollback
 
-    name, colon, text = reference.partition(":")
-    if not colon:
+    name, text = split_reference(reference)
+    if not text:
         fail(f"{reference!r} names no tag: write REPOSITORY:TAG")
     if sum((bool(to), bool(at), steps is not None)) > 1:
         fail("say one of --to, --at and --steps")

@@ -164,9 +164,12 @@ class Comparer:
             mended = await self._scrubber.mend(row)
             if not (mended.missing or mended.damaged or mended.unreadable):
                 return
-            report.set_apart += 1
+            report.set_apart += mended.missing + mended.damaged
             report.repaired += mended.repaired
-            action = "fetched from a peer" if mended.repaired else "set apart until sent again"
+            if mended.repaired:
+                action = "fetched from a peer"
+            elif not mended.unreadable:
+                action = "set apart until sent again"
         if size is None:
             report.missing += 1
             problem = "there is no object"

@@ -6,7 +6,7 @@ stay, and a row is written only for an object that nobody deletes any more.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
 from entrepot.core.digest import Digest
@@ -15,7 +15,7 @@ from entrepot.db.doomed import BlobState, find_blob_state
 from entrepot.services.stores import Stores
 
 PAUSES: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
-"""Seconds between two looks at a blob whose object is being deleted."""
+"""Seconds between two looks at a blob whose object is being deleted, or was meanwhile."""
 
 GRAVESTONE: Final = 600 * 1_000_000
 """Microseconds for which it is known that an object was deleted."""
@@ -57,22 +57,21 @@ async def store_blob(
         UnavailableError: the blob's object is being deleted; nothing is changed.
         StorageError: the store failed.
     """
-    waits = iter(pauses)
-    while True:
+    for pause in (*pauses, 0.0):
         asked = _read_clocks(stores)
         known = await find_blob_state(stores.index, digest)
-        if known.doomed:
-            await asyncio.sleep(_next(waits, digest))
-            continue
-        if known.size == size and await stores.blobs.size(digest) == size:
-            if await record(None, known.deleted_at):
-                await received.drop()
+        if not known.doomed:
+            if known.size == size and await stores.blobs.size(digest) == size:
+                if await record(None, known.deleted_at):
+                    await received.drop()
+                    return
+            elif not await received.put():
+                break
+            elif _is_current(stores, asked) and await record(size, known.deleted_at):
                 return
-        elif not await received.put():
-            raise _unavailable(digest)
-        elif _is_current(stores, asked) and await record(size, known.deleted_at):
-            return
-        _next(waits, digest)  # it changed meanwhile: look again, but not for ever
+        await asyncio.sleep(pause)  # it is being deleted, or was in between: look again
+    reason = "this blob is being removed because nothing needed it; send it again in a moment"
+    raise UnavailableError({"digest": digest, "reason": reason}, retry_after=1)
 
 
 def _read_clocks(stores: Stores) -> tuple[int, int]:
@@ -90,15 +89,3 @@ def is_safe(state: BlobState, *, seen: int | None) -> bool:
     asked in the transaction that writes it.
     """
     return state.deleted_at is None or state.deleted_at == seen != 0
-
-
-def _next(waits: Iterator[float], digest: Digest) -> float:
-    pause = next(waits, None)
-    if pause is None:
-        raise _unavailable(digest)
-    return pause
-
-
-def _unavailable(digest: Digest) -> UnavailableError:
-    reason = "this blob is being removed because nothing needed it; send it again in a moment"
-    return UnavailableError({"digest": digest, "reason": reason}, retry_after=1)

@@ -7,18 +7,16 @@ from entrepot.api.v1.forms_deletions import (
     NamespaceDeletionMake,
 )
 from entrepot.api.v1.operation import Call
+from entrepot.api.v1.references import parse_given, unknown
 from entrepot.core.decision import AccessError, parse_namespace
 from entrepot.core.errors import (
     ConflictError,
-    DigestInvalidError,
     ManifestUnknownError,
     NameUnknownError,
-    ObjectUnknownError,
     RequestInvalidError,
-    TagInvalidError,
     UnsupportedError,
 )
-from entrepot.core.names import Reference, RepositoryName, parse_reference
+from entrepot.core.names import RepositoryName
 from entrepot.services import deletion as service
 from entrepot.services.delete import delete_reference, new_operation
 
@@ -29,11 +27,11 @@ async def preview_deletion(call: Call, repository: str, *, reference: str = "") 
     readable = await call.readable()
     try:
         if reference:
-            found = await service.preview_reference(stores, name, _parsed(reference), readable)
+            found = await service.preview_reference(stores, name, parse_given(reference), readable)
         else:
             found = await service.preview_repository(stores, name, readable)
     except (ManifestUnknownError, NameUnknownError) as error:
-        raise _unknown(repository, reference) from error
+        raise unknown(repository, reference) from error
     return DeletionView.of(found, partial=readable is not None)
 
 
@@ -41,18 +39,18 @@ async def delete_content(call: Call, repository: str, body: DeletionMake) -> Del
     """Delete a tag alone, an image with what belongs to it, or a whole repository, or as much of
     it as one step does. It can be restored from the trash.
     """
-    if bool(body.reference) is body.whole:
-        reason = "say what: a reference, or that the whole repository goes"
+    if bool(body.reference) is body.whole or (body.reference and body.operation):
+        reason = "say what: a reference alone, or that the whole repository goes"
         raise RequestInvalidError({"in": "body", "reason": reason})
     stores, name, operation = call.content(), RepositoryName.parse(repository), body.operation
     try:
         if body.reference:
-            done = await delete_reference(stores, name, _parsed(body.reference), by=call.actor)
+            done = await delete_reference(stores, name, parse_given(body.reference), by=call.actor)
             return DeletedView(done.operation, done.manifests, len(done.tags), left=False)
         operation = operation or new_operation()
         step = await service.delete_repository(stores, name, operation=operation, by=call.actor)
     except (ManifestUnknownError, NameUnknownError) as error:
-        raise _unknown(repository, body.reference) from error
+        raise unknown(repository, body.reference) from error
     except UnsupportedError as error:
         raise ConflictError(error.detail) from error
     return DeletedView(operation, *step)
@@ -88,15 +86,3 @@ async def delete_namespace_content(
     except UnsupportedError as error:
         raise ConflictError(error.detail) from error
     return DeletedView(operation, *step)
-
-
-def _parsed(text: str) -> Reference:
-    try:
-        return parse_reference(text)
-    except (DigestInvalidError, TagInvalidError) as error:
-        raise RequestInvalidError({"reason": f"{text!r} is no tag and no digest"}) from error
-
-
-def _unknown(repository: str, reference: str) -> ObjectUnknownError:
-    what = f"{repository}, or nothing in it called {reference}" if reference else repository
-    return ObjectUnknownError({"reason": f"there is no repository {what}"})

@@ -7,17 +7,10 @@ from msgspec import Meta, Struct
 
 from entrepot.api.v1.forms import ending
 from entrepot.api.v1.operation import Call
+from entrepot.api.v1.references import parse_given, unknown
 from entrepot.core.digest import Digest
-from entrepot.core.errors import (
-    BlobUnknownError,
-    DigestInvalidError,
-    ManifestUnknownError,
-    NameUnknownError,
-    ObjectUnknownError,
-    RequestInvalidError,
-    TagInvalidError,
-)
-from entrepot.core.names import RepositoryName, Tag, parse_reference
+from entrepot.core.errors import BlobUnknownError, ManifestUnknownError, NameUnknownError
+from entrepot.core.names import RepositoryName, Tag
 from entrepot.services.explaining import (
     Because,
     Explanation,
@@ -101,16 +94,13 @@ async def explain(
     stores, name = call.content(), RepositoryName.parse(repository)
     readable = await call.readable()
     try:
-        wanted = parse_reference(reference) if reference else None
+        wanted = parse_given(reference) if reference else None
         if wanted is None:
             told = await explain_repository(stores, name, readable)
         elif isinstance(wanted, Tag):
             told = await explain_tag(stores, name, wanted, readable)
         else:
             told = await explain_digest(stores, name, Digest(wanted), readable, blob=blob)
-    except (DigestInvalidError, TagInvalidError) as error:
-        raise RequestInvalidError({"reason": f"{reference!r} is no tag and no digest"}) from error
     except (NameUnknownError, ManifestUnknownError, BlobUnknownError) as error:
-        what = f"{name}, or nothing in it called {reference}" if reference else str(name)
-        raise ObjectUnknownError({"reason": f"there is no repository {what}"}) from error
+        raise unknown(repository, reference) from error
     return ExplanationView.of(told, partial=readable is not None)

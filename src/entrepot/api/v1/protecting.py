@@ -3,8 +3,8 @@
 from entrepot.api.v1.forms import PAGE, After, Limit, Page
 from entrepot.api.v1.forms_protecting import HoldMake, HoldView, ProtectionMake, ProtectionView
 from entrepot.api.v1.operation import Call, parse_mark, sees
-from entrepot.core.errors import DigestInvalidError, RequestInvalidError, TagInvalidError
-from entrepot.core.names import RepositoryName, parse_reference
+from entrepot.api.v1.references import parse_given
+from entrepot.core.names import RepositoryName
 from entrepot.services import protection as service
 
 
@@ -62,11 +62,6 @@ async def place_hold(call: Call, body: HoldMake) -> HoldView:
     """Keep a repository, or an image with what belongs to it, from being deleted by anybody and
     anything, until the hold is released or ends.
     """
-    try:
-        reference = parse_reference(body.reference) if body.reference else None
-    except (DigestInvalidError, TagInvalidError) as error:
-        reason = f"{body.reference!r} is no tag and no digest"
-        raise RequestInvalidError({"in": "body", "reason": reason}) from error
     stores = call.content()
     ends = None
     if body.expires_in is not None:
@@ -74,7 +69,7 @@ async def place_hold(call: Call, body: HoldMake) -> HoldView:
     hold = await service.place_hold(
         stores,
         RepositoryName.parse(body.repository),
-        reference,
+        parse_given(body.reference) if body.reference else None,
         reason=body.reason,
         owner=body.owner or str(call.by),
         expires_at=ends,

@@ -4,6 +4,7 @@ from msgspec import Struct
 
 from entrepot.api.v1.forms import PAGE, After, Limit, Page
 from entrepot.api.v1.operation import Call
+from entrepot.api.v1.references import unknown
 from entrepot.core.decision import no_namespace, parse_namespace
 from entrepot.core.errors import NameUnknownError, ObjectUnknownError
 from entrepot.core.names import RepositoryName
@@ -63,7 +64,7 @@ async def show_repository_usage(call: Call, repository: str) -> UsageView:
     try:
         measured = await usage.measure_repository(call.content(), name, readable)
     except NameUnknownError as error:
-        raise _unknown(name) from error
+        raise unknown(name) from error
     return UsageView.of(str(name), measured, readable)
 
 
@@ -79,7 +80,7 @@ async def list_tag_usage(
             call.content(), name, last=after, limit=limit + 1, readable=readable
         )
     except NameUnknownError as error:
-        raise _unknown(name) from error
+        raise unknown(name) from error
     shown = [UsageView.of(str(tag), measured, readable) for tag, measured in found[:limit]]
     return Page(shown, shown[-1].name if len(found) > limit else None)
 
@@ -90,7 +91,3 @@ async def _make_sure(call: Call, namespace: str) -> None:
     """
     if not await call.services.access.has_namespace(namespace):
         raise ObjectUnknownError({"reason": no_namespace(namespace)})
-
-
-def _unknown(name: RepositoryName) -> ObjectUnknownError:
-    return ObjectUnknownError({"reason": f"there is no repository {name}"})
