@@ -76,7 +76,15 @@ def ask(
     )
 
     def authenticate(authorization: str | None) -> Identity:
-        return asyncio.run(bearer.authenticate(authorization, HERE))
+        known = bearer.recall(authorization)
+        try:
+            identity = asyncio.run(bearer.authenticate(authorization, HERE))
+        except UnauthorizedError:
+            assert known is None
+            raise
+        assert known in (None, identity)
+        assert bearer.recall(authorization) == identity
+        return identity
 
     return authenticate
 

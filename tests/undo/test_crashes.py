@@ -70,7 +70,7 @@ async def check(directory: Path) -> Content:
     finally:
         await site.stores.index.close()
     thrown = [row.tag or row.digest for row in rows]
-    there = [Digest.unpack(row[0]) for row in found["manifests"]]  # type: ignore[arg-type]
+    there = [Digest.unpack(row[0]) for row in found["manifests"]]
     tags = [row[0] for row in found["tags"]]
     everything = sorted(map(str, [*thrown, *there, *tags]))
     assert len(everything) == len(set(everything)) == IMAGES * 4

@@ -27,7 +27,6 @@ from entrepot.core.errors import (
     UnauthorizedError,
 )
 from entrepot.core.names import RepositoryName
-from entrepot.core.tokens import METHOD
 
 _NOBODY: Final = Identity("", "anonymous", kind="anonymous")
 _WITHOUT_TAG: Final = (None,)
@@ -35,16 +34,21 @@ _WITHOUT_TAG: Final = (None,)
 
 def recall(context: Context, request: Request, route: Route, fields: tuple[str, ...]) -> bool:
     """Tell whether a request is let in because all is at hand that `identify` and `authorize` would
-    find out: nearly every pull with a token is like one a moment ago. A refusal never is.
+    find out: nearly every pull is like one a moment ago. A refusal never is.
     """
-    if context.recall is None or not route.tells_revision:
+    if not route.tells_revision:
         return False
-    authorization = request.header(b"authorization")
-    identity = None if authorization is None else context.recall(authorization)
-    if identity is None or not _is_known(context, request, route, fields, identity):
+    identity = context.authenticator.recall(request.header(b"authorization"))
+    if identity is None:
         return False
-    context.metrics.authentication(METHOD, "remembered")
+    decided = context.access.enabled or identity.scopes is not None
+    if decided and not _is_known(context, request, route, fields, identity):
+        return False
+    if identity.kind != "anonymous":
+        context.metrics.authentication(identity.method, "remembered")
     request.address = context.origins.address_of(request)
+    if identity.method not in NOT_BY_LOGIN:
+        context.logins.succeeded(request, identity)
     request.identity, request.actor = identity, identity.name
     return True
 

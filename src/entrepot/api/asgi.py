@@ -42,7 +42,8 @@ _ALWAYS: Final[Headers] = [
     (b"docker-distribution-api-version", b"registry/2.0"),
     (b"server", b"Entrepot"),
 ]
-_WRITES: Final = frozenset({Action.PUSH, Action.DELETE})
+_WHOLE: Final = "entrepot.response"
+"""An extension of ASGI by our own server: an answer in one message."""
 
 
 AccessLog = Callable[[Request, int, float, int], None]
@@ -245,13 +246,12 @@ def _needed(route: Route, fields: tuple[str, ...]) -> list[dict[str, str]] | Non
 
 async def _send(request: Request, response: Response, headers: Headers, send: Send) -> int:
     """Send an answer and return the bytes of its body; stop when nobody reads it any more."""
-    start = {
-        "type": "http.response.start",
-        "status": response.status,
-        "headers": response.headers + headers,
-    }
-    await send(start)
+    status, told = response.status, response.headers + headers
     body = b"" if request.method == "HEAD" else response.body
+    if isinstance(body, bytes) and _WHOLE in request.scope.get("extensions", ()):
+        await send({"type": _WHOLE, "status": status, "headers": told, "body": body})
+        return len(body)
+    await send({"type": "http.response.start", "status": status, "headers": told})
     if isinstance(body, bytes):
         await send({"type": "http.response.body", "body": body})
         return len(body)

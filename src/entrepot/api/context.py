@@ -80,8 +80,7 @@ class Context:
 
     `accelerate` is the prefix under which a server in front finds the blobs, or None. `challenges`
     ask for tokens, where that is how callers are known; `tokens` is the registry's own token
-    server, `browser` what lets people in who have a browser, if it has one. `recall` says whose a
-    remembered token is, by the header, without `authenticator`; None where each request counts.
+    server, `browser` what lets people in who have a browser, if it has one.
     """
 
     authenticator: Authenticator
@@ -100,4 +99,3 @@ class Context:
     challenges: Challenges | None = None
     tokens: TokenEndpoint | None = None
     browser: BrowserEndpoint | None = None
-    recall: Callable[[str], Identity | None] | None = None

@@ -100,7 +100,7 @@ class _Runtime:
         )
         access = _rights(config, stores, self._authentication)
         limit = limiter(config, self._shared)
-        endpoint, authenticator, recall = open_tokens(
+        endpoint, authenticator = open_tokens(
             config,
             stores,
             self._authentication,
@@ -140,7 +140,6 @@ class _Runtime:
                 shared=self._shared,
                 limit=limit,
             ),
-            recall=None if config.auth.limits.requests else recall,
         )
 
     async def stop(self) -> None:

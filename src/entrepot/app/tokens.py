@@ -41,9 +41,6 @@ _WORKLOAD_REFRESH: Final = 300.0
 _DEFAULT_SERVICE: Final = "entrepot"
 
 
-Recall = Callable[[str], Identity | None]
-
-
 class Known(Protocol):
     """How callers are known without a token; `entrepot.app.authentication` has it."""
 
@@ -136,14 +133,14 @@ def open_tokens(
     limit: Callable[[Authenticator], Authenticator],
     shared: Path,
     metrics: Metrics,
-) -> tuple[TokenEndpoint | None, Authenticator, Recall | None]:
+) -> tuple[TokenEndpoint | None, Authenticator]:
     """Return the token server, if there is one, and what authenticates by its tokens, or else as
-    `known` does, and what knows those tokens that it remembers; whoever asks for a token is let
+    `known` does; whoever asks for a token is let
     through by `limit`. `shared` is a directory of all processes of the server.
     """
     logins, standing, workloads = known.authenticator, known.directory, known.workloads
     if not config.auth.issues_tokens or standing is None:
-        return None, logins, None
+        return None, logins
     from entrepot.services.signing_keys import Schedule, SigningKeys
     from entrepot.services.tokens import Terms, TokenServer
 
@@ -175,7 +172,7 @@ def open_tokens(
     devices = open_devices(known.providers, secret=secret, now=stores.now, shared=shared)
     endpoint = TokenEndpoint(server, limit(logins), exchange, devices)
     bearer = Bearer(server.check, others=logins, metrics=metrics, standing=holders)
-    return endpoint, bearer, bearer.recall
+    return endpoint, bearer
 
 
 def _service(config: Config) -> str:

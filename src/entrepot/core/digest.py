@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from functools import lru_cache
 from typing import Final, Self
 
 from entrepot.core.errors import DigestInvalidError
@@ -42,6 +43,7 @@ class Digest(str):
         return cls(f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}")
 
     @classmethod
+    @lru_cache(maxsize=4096)
     def unpack(cls, packed: bytes) -> Self:
         """Return the digest that `packed` holds: the opposite of `packed`."""
         return cls(f"{_NAMES[packed[0]]}:{packed[1:].hex()}")

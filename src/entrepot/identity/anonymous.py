@@ -16,3 +16,7 @@ class Anonymous:
     async def authenticate(self, authorization: str | None, origin: Origin) -> Identity:  # noqa: ARG002 - the contract
         """Return the one anonymous identity; credentials are ignored, as registry:2 does."""
         return ANONYMOUS
+
+    def recall(self, authorization: str | None) -> Identity:  # noqa: ARG002 - the contract
+        """See `Authenticator.recall`."""
+        return ANONYMOUS

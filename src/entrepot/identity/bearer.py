@@ -106,14 +106,14 @@ class Bearer:
         self._count(METHOD, "remembered")
         return good.identity
 
-    def recall(self, authorization: str) -> Identity | None:
-        """Return who brings a token that is remembered, if nothing has changed since; None for all
-        else, which `authenticate` judges. Nothing is counted.
-        """
-        good = self._good.get(authorization)
-        if good is None or good.revision != self._standing.revision:
+    def recall(self, authorization: str | None) -> Identity | None:
+        """See `Authenticator.recall`."""
+        good = self._good.get(authorization or "")
+        if good is None:
+            return self._others.recall(authorization)
+        if good.revision != self._standing.revision or self._clock() > good.until:
             return None
-        return good.identity if self._clock() <= good.until else None
+        return good.identity
 
     async def _judge(self, authorization: str, token: str) -> Good:
         if len(token) > LONGEST_TOKEN or not token.isascii():
@@ -152,6 +152,9 @@ class NoOthers:
     async def authenticate(self, authorization: str | None, origin: Origin) -> Identity:  # noqa: ARG002 - the contract
         """See `Authenticator.authenticate`."""
         raise UnauthorizedError
+
+    def recall(self, authorization: str | None) -> None:
+        """See `Authenticator.recall`."""
 
 
 def bearer_token(authorization: str | None) -> str | None:

@@ -58,6 +58,9 @@ class Certificates:
         self._metrics.authentication(METHOD, "verified")
         return identity
 
+    def recall(self, authorization: str | None) -> None:
+        """See `Authenticator.recall`: a certificate is not in the header."""
+
     def _read(self, escaped: str) -> str:
         """Return whom a certificate, URL-encoded PEM, names; nothing if nobody."""
         for value in _values(unquote(escaped).encode("latin-1", "replace"), self._field):

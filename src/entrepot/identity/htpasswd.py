@@ -63,7 +63,7 @@ class Roles:
 class Htpasswd:
     """A source (see `identity.sources.Source`): an htpasswd file, read again when it has changed.
 
-    A change counts one second later at the latest. If the file then can't be read, or holds
+    A change counts two seconds later at the latest. If the file then can't be read, or holds
     something but no usable line, the users known so far stay and the log says so; an empty file
     lets nobody in. `adopt` has the last word on who somebody is, and whether.
     """

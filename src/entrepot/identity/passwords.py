@@ -87,6 +87,7 @@ class Passwords:
             identity = await known.source.renew(known.proof)
             if identity is not None:
                 self._metrics.authentication(identity.method, "remembered")
+                self._remembered.keep_for_a_moment(mark, identity)
                 return identity
             self._remembered.forget(mark)
         credential = parse_basic(authorization)
@@ -96,6 +97,12 @@ class Passwords:
         if self._secrets is not None and self._secrets.has_form(password):
             return await self._by_secret(self._secrets, mark, password, origin)
         return await self._verify(mark, name, password, origin)
+
+    def recall(self, authorization: str | None) -> Identity | None:
+        """See `Authenticator.recall`."""
+        if not authorization or not authorization.isascii():
+            return None
+        return self._remembered.recall(self._remembered.mark(authorization))
 
     def close(self) -> None:
         """End the threads of the sources. Checks that wait are given up."""

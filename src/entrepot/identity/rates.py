@@ -107,6 +107,9 @@ class RateLimited:
         self._take(identity.name, origin)
         return identity
 
+    def recall(self, authorization: str | None) -> None:
+        """See `Authenticator.recall`: every request counts."""
+
     def _take(self, name: str, origin: Origin) -> None:
         wait = self._rates.take(name or f"address {origin.address}")
         if wait:

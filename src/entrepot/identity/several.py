@@ -47,3 +47,7 @@ class Several:
                 _log.error("a source of identities is away", error=error)
                 away = UnavailableError({"reason": "a source of identities is away"})
         raise away or refusal
+
+    def recall(self, authorization: str | None) -> Identity | None:
+        """See `Authenticator.recall`: the first is asked, as nobody is asked before."""
+        return self._authenticators[0].recall(authorization)

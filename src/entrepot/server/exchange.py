@@ -23,6 +23,18 @@ _STATUS_LINES: Final = {
 }
 
 
+_MOST_DRAWN: Final = 1024
+
+Headers = tuple[tuple[bytes, bytes], ...]
+Drawn = tuple[bytes, int | None, bool]
+_drawn: Final[dict[Headers, Drawn]] = {}
+
+WHOLE: Final = "entrepot.response"
+"""A message beside ASGI's own: an answer in one piece, with the keys of both of its messages. The
+extension of the same name in a scope says that it may be sent.
+"""
+
+
 class AnswerError(Exception):
     """An application answered what can't be sent; the text says what is wrong with it."""
 
@@ -127,9 +139,11 @@ class Exchange:
         Raises:
             AnswerError: the answer is not one that may be sent.
         """
-        if message["type"] == "http.response.start":
+        kind = message["type"]
+        if kind != "http.response.body":
             self._begin(message["status"], message["headers"])
-            return
+            if kind != WHOLE:
+                return
         body: bytes = message.get("body", b"")
         more: bool = message.get("more_body", False)
         if self.ended or (self._head is None and not self.started):
@@ -146,9 +160,8 @@ class Exchange:
     def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         if self.started or self._head is not None:
             raise AnswerError("a second beginning")
-        # What may hold a secret, such as a cookie or a signed address, is not remembered.
-        draw = _drawn if status == 200 and b"set-cookie" not in dict(headers) else _draw
-        lines, length, dated = draw(status, tuple(headers))
+        drawn = _drawn.get(tuple(headers)) if status == 200 else None
+        lines, length, dated = drawn or _draw(status, headers)
         version = self.scope["http_version"]
         self._bodiless = status in _BODILESS or self.scope["method"] == "HEAD"
         more = b"" if dated else _date(int(time.time()))
@@ -190,9 +203,10 @@ class Exchange:
             self._line.write(body)
 
 
-def _draw(status: int, headers: tuple[tuple[bytes, bytes], ...]) -> tuple[bytes, int | None, bool]:
+def _draw(status: int, headers: list[tuple[bytes, bytes]]) -> Drawn:
     """Return the lines of an answer's head, the length that they announce, and whether they have a
-    date.
+    date. Those of answers like others, as most are, are remembered; not what may hold a secret,
+    such as a cookie or a signed address.
 
     Raises:
         AnswerError: a header holds the end of a line.
@@ -204,11 +218,12 @@ def _draw(status: int, headers: tuple[tuple[bytes, bytes], ...]) -> tuple[bytes,
         raise AnswerError("a header holds the end of a line")
     known = dict(headers)
     length = known.get(b"content-length")
-    return text, None if length is None else int(length), b"date" in known
-
-
-_drawn: Final = lru_cache(maxsize=1024)(_draw)
-"""The same for answers like others, as most are."""
+    drawn = text, None if length is None else int(length), b"date" in known
+    if status == 200 and b"set-cookie" not in known:
+        if len(_drawn) >= _MOST_DRAWN:
+            _drawn.clear()
+        _drawn[tuple(headers)] = drawn
+    return drawn
 
 
 @lru_cache(maxsize=1)
@@ -231,4 +246,5 @@ def new_scope(*, client: Any, server: Any) -> dict[str, Any]:
         "root_path": "",
         "client": client,
         "server": server,
+        "extensions": {WHOLE: {}},
     }

@@ -11,6 +11,9 @@ _MOST: Final = 1024
 _SIZE: Final = 2048
 """Heads that are known when they come again byte for byte, and the most bytes of one."""
 
+_BODIES: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})
+_SECRETS: Final = frozenset({b"authorization", b"proxy-authorization", b"cookie"})
+
 
 class Head(NamedTuple):
     """What a request says: its part of ASGI's scope, and whether another may follow."""
@@ -19,15 +22,35 @@ class Head(NamedTuple):
     keep_alive: bool
 
 
-class Heads(dict[bytes, Head]):
-    """Heads by their bytes: a request that a client repeats needs no parser."""
+class Heads:
+    """Heads of requests without a body, by their bytes: one that comes again needs no parser.
+
+    Those without a secret are known on all connections of a server, which share `common`; of those
+    with one a connection knows its last, so that no secret stays for longer than who sent it.
+    """
+
+    def __init__(self, common: dict[bytes, Head]) -> None:
+        self._common = common
+        self._last = b""
+        self._head: Head | None = None
+
+    def find(self, data: bytes) -> Head | None:
+        """Return what a request says whose bytes are known, or None."""
+        return self._head if data == self._last else self._common.get(data)
 
     def keep(self, data: bytes, head: Head) -> None:
-        """Know a request when it comes again; forget all others when there are too many."""
-        if len(data) <= _SIZE:
-            if len(self) >= _MOST:
-                self.clear()
-            self[data] = head
+        """Know a request when it comes again, unless it may have a body; forget all others when
+        there are too many.
+        """
+        names = {name for name, _ in head.scope["headers"]}
+        if len(data) > _SIZE or not names.isdisjoint(_BODIES):
+            return
+        if not names.isdisjoint(_SECRETS):
+            self._last, self._head = data, head
+            return
+        if len(self._common) >= _MOST:
+            self._common.clear()
+        self._common[data] = head
 
 
 @lru_cache(maxsize=4096)

@@ -28,14 +28,6 @@ _BREATH: Final = 0.1
 _HEAD: Final = 65_536
 """Bytes beyond `http.limits.headersize` after which not even the application is asked."""
 
-_APART: Final = frozenset(
-    {
-        *(b"content-length", b"transfer-encoding", b"expect"),
-        *(b"authorization", b"proxy-authorization", b"cookie"),
-    }
-)
-"""Requests with these are read each time: they have a body, or a secret that is kept nowhere."""
-
 _log = structlog.get_logger("entrepot.server")
 
 
@@ -55,6 +47,7 @@ class Connection(asyncio.Protocol):
         """Whether the parser has seen the end of a request, and nothing of the next one."""
         self._in_head = False
         self._heads = self._head_size = self._parsed = 0
+        self._known = Heads(server.known)
         self._head: Head | None = None
         """What the last request said, if it may be known when it comes again."""
         self._incoming: Exchange | None = None
@@ -113,7 +106,7 @@ class Connection(asyncio.Protocol):
         if self._raw:
             data = self._take_raw(data)
         if self._between and self._current is None:
-            known = self._server.known.get(data)
+            known = self._known.find(data)
             if known is not None:
                 exchange = self._exchange(known)
                 exchange.end_body()
@@ -170,7 +163,7 @@ class Connection(asyncio.Protocol):
         elif self._heads > heads and data.endswith(b"\r\n\r\n"):
             self._between = True
             if began and self._heads == heads + 1 and self._head is not None:
-                self._server.known.keep(data, self._head)
+                self._known.keep(data, self._head)
 
     def on_url(self, url: bytes) -> None:
         self._in_head = True
@@ -210,8 +203,7 @@ class Connection(asyncio.Protocol):
         if b"host" not in names and version == "1.1":
             self._refuse(400)
         elif self._current is None:
-            if _APART.isdisjoint(names):
-                self._head = head
+            self._head = head
             self._start(exchange)
         elif len(self._waiting) < _PIPELINED:
             self._waiting.append(exchange)
@@ -381,7 +373,7 @@ class Http1Server:
         self.keeps_alive = limits.keepalivetimeout > 0
         self.head_size = limits.headersize + _HEAD
         self.connections: set[Connection] = set()
-        self.known = Heads()
+        self.known: dict[bytes, Head] = {}
         self.finishing = False
 
     async def serve(self) -> None:

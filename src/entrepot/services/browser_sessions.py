@@ -92,6 +92,9 @@ class BrowserSessions:
         self._used(found.id, self._now())
         return msgspec.structs.replace(identity, credential=f"{SESSION}:{found.id}")
 
+    def recall(self, authorization: str | None) -> None:
+        """See `Authenticator.recall`: a session is looked up each time."""
+
     async def begin(self, identity: Identity, *, provider: str, by: Actor) -> str:
         """Begin a session of somebody who has just logged in, and return its cookie. Whoever comes
         for the first time gets an account without a password, so that it can be disabled, and the

@@ -19,7 +19,13 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from entrepot.telemetry.directory import read_server
-from entrepot.telemetry.families import FAMILIES, Family
+from entrepot.telemetry.families import (
+    FAMILIES,
+    REQUEST_SIZE,
+    REQUESTS,
+    RESPONSE_SIZE,
+    Family,
+)
 from entrepot.telemetry.process import Usage, usage
 from entrepot.telemetry.series import Key, Snapshot
 
@@ -36,6 +42,7 @@ class _Server(Collector):
 
     def collect(self) -> Iterator[Metric]:
         totals = _add_up(self._snapshots)
+        _count_empty_bodies(totals)
         for family in FAMILIES:
             yield _metric(family, totals.get(family.name, {}))
         alive = {snapshot.pid: snapshot.role for snapshot in self._snapshots if snapshot.alive}
@@ -76,6 +83,18 @@ def _add_up(snapshots: Iterable[Snapshot]) -> dict[str, dict[Key, list[float]]]:
                     max(series[index], value) if name in latest else series[index] + value
                 )
     return totals
+
+
+def _count_empty_bodies(totals: dict[str, dict[Key, list[float]]]) -> None:
+    """Put the requests whose body, or whose answer's, has not been counted into the first bucket:
+    it was empty.
+    """
+    requests: dict[Key, float] = defaultdict(float)
+    for (handler, *_), (count,) in totals[REQUESTS.name].items():
+        requests[handler,] += count
+    for family in (REQUEST_SIZE, RESPONSE_SIZE):
+        for key, (_, *counts) in totals[family.name].items():
+            totals[family.name][key][1] += max(0.0, requests[key] - sum(counts))
 
 
 def _metric(family: Family, series: dict[Key, list[float]]) -> Metric:

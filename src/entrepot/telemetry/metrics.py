@@ -102,7 +102,8 @@ class Metrics:
     ) -> None:
         """Note that a request for which `started` was called has been answered.
 
-        The sizes are those of the bodies.
+        The sizes are those of the bodies. Those of nothing are known without being counted: they
+        are what is missing to the number of requests (`exposition`).
         """
         try:
             places = self._places[handler, method, status]
@@ -114,10 +115,12 @@ class Metrics:
         values[count] += 1
         values[duration] += seconds
         values[duration + 1 + bisect_left(SECONDS, seconds)] += 1
-        values[request] += request_bytes
-        values[request + 1 + bisect_left(SIZES, request_bytes)] += 1
-        values[response] += response_bytes
-        values[response + 1 + bisect_left(SIZES, response_bytes)] += 1
+        if request_bytes:
+            values[request] += request_bytes
+            values[request + 1 + bisect_left(SIZES, request_bytes)] += 1
+        if response_bytes:
+            values[response] += response_bytes
+            values[response + 1 + bisect_left(SIZES, response_bytes)] += 1
 
     def storage_action(self, driver: str, action: str, seconds: float) -> None:
         """Note a call of the blob store; `action` is registry:2's word (`GetContent`, ...)."""

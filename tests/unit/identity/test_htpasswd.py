@@ -107,6 +107,26 @@ def test_remembered_for_a_bounded_time(
     assert len(runs) == 2
 
 
+def test_recalled_for_a_moment(path: Path, open_htpasswd: Open, clock: Clock) -> None:
+    """Who was let in as somebody who is remembered; then the file is asked again."""
+    htpasswd = open_htpasswd()
+    for header in (None, "", BAD, GOOD):
+        assert htpasswd.recall(header) is None
+    login(htpasswd, GOOD)
+    assert htpasswd.recall(GOOD) is None
+    login(htpasswd, GOOD)
+    found = htpasswd.recall(GOOD)
+    assert found is not None
+    assert found.name == "alice"
+    assert htpasswd.recall(BAD) is None
+    write_users(path, b"alice:" + hash_of("new"), age=50)
+    clock.now += 0.5
+    assert htpasswd.recall(GOOD) is None
+    clock.now += 0.5
+    assert refused(htpasswd, GOOD)
+    assert htpasswd.recall(GOOD) is None
+
+
 def test_a_bounded_number_is_remembered(
     open_htpasswd: Open, monkeypatch: pytest.MonkeyPatch, runs: list[bytes]
 ) -> None:

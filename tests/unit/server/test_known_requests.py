@@ -45,13 +45,34 @@ def test_a_request_that_is_known() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["Authorization", "authorization", "Proxy-Authorization", "Cookie"]
+    "line",
+    [
+        "Authorization: Basic c2VjcmV0",
+        "authorization:c2VjcmV0",
+        "Proxy-Authorization: a c2VjcmV0",
+        "Cookie: a=c2VjcmV0; b=authorization: c2VjcmV0",
+    ],
 )
-def test_requests_with_secrets_are_not_kept(name: str) -> None:
+def test_requests_with_secrets_are_known_on_their_connection(line: str) -> None:
+    """Nothing that the server keeps beyond it holds the secret."""
+
     async def scenario(site: Site) -> None:
         reader, writer = await site.open()
-        for _ in range(2):
-            assert await ask(reader, writer, get("/d", f"{name}: secret")) == [b"/d :0"]
+        known, other = get("/d", line, "X: y"), get("/d", line.replace("c2V", "d2V"), "X: y")
+        for data in (known, known, other, known, known, other, other):
+            assert await ask(reader, writer, data) == [b"/d :0"]
+        sent = [scope["headers"][1][1].partition(b"VjcmV0")[0][-2:] for scope in site.echo.scopes]
+        assert sent == [b"c2", b"c2", b"d2", b"c2", b"c2", b"d2", b"d2"]
+        assert await ask(*await site.open(), known) == [b"/d :0"]
+        assert not site.server.known
+
+    with_site(scenario)
+
+
+@pytest.mark.parametrize("lines", [["Content-Length: 0"], ["Expect: nothing"]])
+def test_requests_that_may_have_a_body_are_not_kept(lines: list[str]) -> None:
+    async def scenario(site: Site) -> None:
+        await site.say(get("/d", *lines))
         assert not site.server.known
 
     with_site(scenario)

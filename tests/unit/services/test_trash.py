@@ -170,7 +170,7 @@ async def test_a_tag_that_was_set_again_is_moved_back_only_by_force(site: Site) 
     done = await restore(site.stores, Selection([manifest.id]), by=NOBODY)
     assert done == Restored(1, 0, ("a:v1",)), "the image alone"
     await restore(site.stores, Selection(operation=operation), by=NOBODY, force=True)
-    tags = {name: Digest.unpack(packed) for name, packed, _ in (await content(site))["tags"]}  # type: ignore[arg-type]
+    tags = {name: Digest.unpack(packed) for name, packed, _ in (await content(site))["tags"]}
     assert tags == {"v1": old}
     assert (await reviewed(site))[new] == site.clock.now + site.stores.keeping.deleted
 
@@ -182,7 +182,7 @@ async def test_of_a_tag_that_was_deleted_twice_the_last_deletion_counts(site: Si
     await delete(site, new)
     done = await restore(site.stores, Selection(repository="a"), by=NOBODY)
     assert done == Restored(2, 1)
-    tags = {name: Digest.unpack(packed) for name, packed, _ in (await content(site))["tags"]}  # type: ignore[arg-type]
+    tags = {name: Digest.unpack(packed) for name, packed, _ in (await content(site))["tags"]}
     assert tags == {"v1": new}
     assert await in_trash(site) == 1
 
