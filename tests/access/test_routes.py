@@ -14,7 +14,7 @@ from entrepot.api.route import Route
 from entrepot.api.routes import TABLE
 from entrepot.core.access import Action
 from entrepot.core.decision import Visibility
-from tests.access.worlds import ROOT, Estate, Open, made
+from tests.access.worlds import ROOT, STAFF, Estate, Open, made
 from tests.unit.api.conftest import Answer
 from tests.wire.images import image
 
@@ -25,16 +25,8 @@ HERE, NOT_HERE = "team/app", "team/nope"
 UPLOAD = "11111111-2222-4333-8444-555555555555"
 
 SEEING = {Action.PULL, Action.LIST}
-MAY: dict[str, set[Action]] = {
-    "reader": SEEING,
-    "developer": SEEING | {Action.PUSH},
-    "operator": SEEING | {Action.PUSH, Action.DELETE},
-    "admin": SEEING | {Action.PUSH, Action.DELETE},
-    "none": set(),
-    "": set(),
-    ROOT: set(Action),
-}
-"""What each role may do on a repository; `none` is somebody known without a role, `` nobody."""
+MAY = {**STAFF, "": frozenset[Action](), ROOT: frozenset(Action)}
+"""What everybody may do on a repository; `` is nobody."""
 
 FREE = {Action.PROBE, Action.LOGIN}
 ON_REPOSITORY = {Action.PULL, Action.PUSH, Action.DELETE}
@@ -83,6 +75,7 @@ def expected(route: Route, role: str, visibility: Visibility) -> str:
         return "yes"
     known = role != ""
     seen = visibility == "public" or (visibility == "internal" and known)
+    seen = seen and role != "denied"
     if route.action is Action.CONNECT:
         return "yes" if known else "401"
     if route.action is Action.LIST:
@@ -104,10 +97,9 @@ async def send(estate: Estate, route: Route, who: str, repository: str) -> Answe
 
 
 async def staffed(estate: Estate) -> None:
-    """A namespace with an image, and a user for each role who is called like it."""
+    """A namespace with an image, and people with rights of every kind."""
     await estate.namespaces.create("team", by="test")
-    roles = ("reader", "developer", "operator", "admin")
-    await estate.give(*(made("team", f"user:{role}", role) for role in roles))
+    await estate.staff("team")
     answer = await estate.push(HERE, IMAGE, tag="latest")
     assert answer.status == 201, answer.body
 
@@ -115,7 +107,7 @@ async def staffed(estate: Estate) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("visibility", ["private", "internal", "public"])
 async def test_every_route_for_every_role(estate: Open, visibility: Visibility) -> None:
-    async with estate(*(role for role in MAY if role not in {"", ROOT})) as registry:
+    async with estate(*STAFF) as registry:
         await staffed(registry)
         await registry.namespaces.change("team", by="test", visibility=visibility)
         for role in MAY:
@@ -129,13 +121,20 @@ async def test_every_route_for_every_role(estate: Open, visibility: Visibility) 
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("who", ["", "none", "elsewhere"])
-async def test_what_may_not_be_read_does_not_exist(estate: Open, who: str) -> None:
-    """The same answer to the last byte and header, whether there is such a repository or not."""
-    async with estate("none", "elsewhere") as registry:
+@pytest.mark.parametrize("around", ["private", "internal", "public"])
+@pytest.mark.parametrize("who", ["", "none", "elsewhere", "ended", "denied", "lister"])
+async def test_what_may_not_be_read_does_not_exist(
+    estate: Open, who: str, around: Visibility
+) -> None:
+    """The same answer to the last byte and header, whether there is such a repository or not; also
+    where everything around may be seen.
+    """
+    async with estate(who or "none") as registry:
         await staffed(registry)
         await registry.namespaces.create("other", by="test")
         await registry.give(made("other", "user:elsewhere", "admin"))
+        await registry.namespaces.change("team", by="test", visibility="private")
+        await registry.namespaces.change("", by="test", visibility=around)
         for route in (route for route in ROUTES if route.on_repository):
             for method in {route.method, "HEAD"} if route.method == "GET" else {route.method}:
                 asked = route._replace(method=method)
@@ -155,18 +154,18 @@ async def test_what_may_not_be_read_does_not_exist(estate: Open, who: str) -> No
 
 @pytest.mark.anyio
 async def test_a_refusal_says_why_to_those_who_may_read(estate: Open) -> None:
-    async with estate("alice") as registry:
+    async with estate("carol") as registry:
         await staffed(registry)
         (number,) = await registry.give(
-            made("team", "user:alice", "reader"),
+            made("team", "user:carol", "reader"),
         )
-        answer = await registry.push(HERE, IMAGE, tag="mine", who="alice")
+        answer = await registry.push(HERE, IMAGE, tag="mine", who="carol")
         assert Seen.of(answer) == Seen(403, "DENIED")
         reason = json.loads(answer.body)["errors"][0]["detail"]["reason"]
-        assert reason == f"no grant lets user alice do push in {HERE}"
-        (denial,) = await registry.give(made("team", "user:alice", "developer", effect="deny"))
+        assert reason == f"no grant lets user carol do push in {HERE}"
+        (denial,) = await registry.give(made("team", "user:carol", "developer", effect="deny"))
         await registry.namespaces.change("team", by="test", visibility="public")
         assert denial != number
-        answer = await registry.push(HERE, IMAGE, tag="mine", who="alice")
+        answer = await registry.push(HERE, IMAGE, tag="mine", who="carol")
         assert Seen.of(answer) == Seen(404, "NAME_UNKNOWN"), "reading is denied, too"
         assert (await registry.ask("", "GET", f"/v2/{HERE}/tags/list")).status == 200

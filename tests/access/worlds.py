@@ -14,7 +14,8 @@ from entrepot.config import load
 from entrepot.core.access import Action, Identity
 from entrepot.core.decision import Grant
 from entrepot.core.patterns import parse_pattern, parse_tag_pattern
-from entrepot.db import Database
+from entrepot.core.roles import BUILT_IN
+from entrepot.db import Database, Transaction
 from entrepot.db.engine import Row, Values
 from entrepot.health import HealthBoard
 from entrepot.services.access import Access, AccessRules
@@ -33,6 +34,20 @@ hashed = lru_cache(hash_of)
 SECOND = 1_000_000
 ALICE = Identity("alice", "local", groups=("devs",))
 ON = AccessRules(enabled=True)
+
+
+CUSTOM: Mapping[str, frozenset[Action]] = {
+    "pusher": frozenset({Action.PUSH}),
+    "lister": frozenset({Action.LIST}),
+    "keeper": frozenset({Action.PULL, Action.LIST, Action.MEMBERS}),
+}
+STAFF: Mapping[str, frozenset[Action]] = {
+    **BUILT_IN,
+    **CUSTOM,
+    "alice": BUILT_IN["developer"],
+    **dict.fromkeys(("none", "ended", "denied", "narrow"), frozenset()),
+}
+"""Who there is in a namespace that has staff, and what they may do in it; `none` has no rights."""
 
 
 def made(namespace: str, subject: str, role: str, **change: str | int) -> Grant:
@@ -97,6 +112,34 @@ class Estate:
             kind=image.manifest.media_type,
             body=image.manifest.data,
         )
+
+    async def staff(self, namespace: str) -> None:
+        """Give rights in a namespace to those who are called after what they have there.
+
+        `alice` has hers by a group, and for an hour; those of `ended` are over; all that `denied`
+        has is denied, too; those of `narrow` are for repositories that are not there; `pusher`,
+        `lister` and `keeper` have custom roles.
+        """
+        for role, actions in CUSTOM.items():
+            await self.grants.create_role(role, actions, by="test")
+        roles = (*BUILT_IN, *CUSTOM)
+        soon = self.stores.now() + 3600 * SECOND
+        await self.give(
+            *(made(namespace, f"user:{role}", role) for role in roles),
+            made(namespace, "group:devs", "developer", expires_at=soon),
+            made(namespace, "user:ended", "admin", expires_at=soon),
+            made(namespace, "user:denied", "admin"),
+            made(namespace, "user:denied", "admin", effect="deny"),
+            made(namespace, "user:narrow", "admin", repositories="somewhere/**"),
+        )
+
+        async def end(transaction: Transaction) -> None:
+            await transaction.execute(
+                "UPDATE grants SET expires_at = 1 WHERE subject = 'ended'", {}
+            )
+
+        await self.stores.index.write(end)
+        self.access.changed()
 
     async def give(self, *grants: Grant) -> list[int]:
         """Make grants; return their ids."""

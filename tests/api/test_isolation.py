@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 
 import pytest
 
@@ -53,19 +54,27 @@ def test_the_walk_knows_the_newer_routes() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("around", ["private", "internal", "public"])
-@pytest.mark.parametrize("who", ["none", "elsewhere"])
+@pytest.mark.parametrize(
+    "who, around, own",
+    [
+        *product(("none", "elsewhere"), ("private", "internal", "public"), ("private",)),
+        ("ended", "internal", "private"),
+        ("narrow", "public", "private"),
+        ("denied", "private", "public"),
+    ],
+)
 async def test_what_may_not_be_seen_does_not_exist(
-    estate: Open, who: str, around: Visibility
+    estate: Open, who: str, around: Visibility, own: Visibility
 ) -> None:
     """The same answer to the last byte and header, whether it is there or not: for somebody without
-    rights, and for an admin of another namespace; also where everything around may be seen.
+    rights, or whose rights have ended, are for something else or denied, and for an admin of
+    another namespace; also where everything around may be seen.
     """
-    async with estate("none", "elsewhere") as registry:
+    async with estate(who) as registry:
         fields = await furnished(registry)
         await registry.namespaces.create("other", by="test")
         await registry.give(made("other", "user:elsewhere", "admin"))
-        await registry.namespaces.change("team", by="test", visibility="private")
+        await registry.namespaces.change("team", by="test", visibility=own)
         await registry.namespaces.change("", by="test", visibility=around)
         for route in WALKED:
             here = await send(registry, who, route, fields, HERE)
