@@ -128,7 +128,7 @@ class Scene:
         await policies.set("/", document, by="test")
         runs = Runs(self.index, now=now, trail=plain.trail, kinds=FORMS)
         asked = await runs.request(RETENTION, {}, by="test")
-        does = Retainer(plain, tell_time=Clock(plain, now.read).tell_time).run
+        does = Retainer(plain, tell_time=Clock(self.index, plain.keeping, now.read).tell_time).run
         kinds = {RETENTION: does}
         await ended(Runner(self.index, now=now, trail=plain.trail, kinds=kinds, node="test"))
         run = await runs.find(asked.id)

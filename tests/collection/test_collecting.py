@@ -14,6 +14,7 @@ from entrepot.db.collection import measure_queue
 from entrepot.db.doomed import list_failed_deletions
 from entrepot.services import pull
 from entrepot.services.delete import delete_blob
+from entrepot.services.removing import LEASE
 from entrepot.storage.memory import MemoryStore
 from tests.collection.sites import DAY, GRACE, SECOND, START, TRASH, A, B, Site
 from tests.wire import images
@@ -348,6 +349,34 @@ async def test_a_clock_that_is_set_deletes_nothing_early(site: Site, days: int) 
     await site.collect_for(GRACE // 4)
     assert after in await site.objects()
     await site.collect_for(DAY + 2 * TRASH + 4 * GRACE, pieces=100)
+    assert await site.objects() == set()
+
+
+async def test_a_clock_that_was_ahead_for_long_holds_nothing_up(site: Site) -> None:
+    """It was, until that did not matter any more, and is set back then. What was written meanwhile
+    is of the future: sweeps and leases, and a deletion whose owner died.
+    """
+    await site.collect()
+    site.clocks.wall += DAY
+    await site.collect_for(2 * TRASH, pieces=20)
+    assert await site.collector._clock.tell_time() == site.clocks.wall
+    assert await site.collector.hold()
+    left = Digest.of(b"left")
+    await site.memory.put(left, b"left")
+    await site.change(
+        "INSERT INTO doomed_blobs (digest, size, doomed_at, owner, lease_expires_at) "
+        "VALUES (:digest, 4, :now, 'dead', :until)",
+        digest=left.packed,
+        now=site.clocks.wall,
+        until=site.clocks.wall + LEASE,
+    )
+    site.clocks.wall -= DAY
+    after = await site.push_blob("a", b"after")
+    site.collector = site.collect_as("other")
+    assert await site.collector.hold()
+    await site.collect_for(GRACE - SECOND)
+    assert await site.objects() == {after}
+    await site.collect_for(2 * GRACE, pieces=20)
     assert await site.objects() == set()
 
 

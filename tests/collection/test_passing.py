@@ -32,7 +32,7 @@ def passes_of(site: Site) -> Passes:
     return Passes(
         site.stores,
         collect=lambda: site.collect_as("pass"),
-        read_time=Clock(site.stores, site.clocks.read).read_time,
+        read_time=Clock(site.index, site.keeping, site.clocks.read).read_time,
         find_owned_since=site.find_owned_since,
     )
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from pathlib import Path
+
 import msgspec
 import pytest
 
-from entrepot.app.collection import open_clock
-from entrepot.app.preparing import boot
+from entrepot.app.clocks import boot, open_clock
 from entrepot.core.timekeeping import Jump, Reading, Timekeeping
 from entrepot.core.work import Run
 from entrepot.db.engine import Transaction
 from entrepot.db.settings import replace_setting
 from entrepot.services.retaining import Retainer
 from entrepot.services.timekeeping import Clock
+from tests import programs
 from tests.retention.conftest import DAY, Scene
 
 pytestmark = pytest.mark.anyio
@@ -26,8 +30,11 @@ class Machine:
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
         self.ran = DAY
-        clock = Clock(scene.stores, lambda: Reading(scene.clock.now, self.ran, "one"))
-        self.runner = scene.runner(Retainer(scene.stores, tell_time=clock.tell_time).run)
+        stores = scene.stores
+        clock = Clock(
+            stores.index, stores.keeping, lambda: Reading(scene.clock.now, self.ran, "one")
+        )
+        self.runner = scene.runner(Retainer(stores, tell_time=clock.tell_time).run)
 
     async def go(self, days: float, *, set_by: float = 0) -> Run:
         """Let time pass, set the clock, and run retention."""
@@ -80,10 +87,40 @@ async def test_nothing_goes_while_something_is_taken_over(scene: Scene) -> None:
 
 async def test_the_program_counts_ages_by_the_time_of_collection(scene: Scene) -> None:
     """What the collector knows of the clock counts: it was set ahead by two days."""
-    reading = open_clock(scene.stores).read()
+    reading = open_clock(scene.stores.index, scene.stores.keeping).read()
     assert reading.boot == boot()
     ahead = Timekeeping(reading, (Jump(2 * DAY, 2**62),))
     text = msgspec.json.encode(ahead).decode()
     await scene.stores.index.write(lambda t: replace_setting(t, "collection.clock", value=text))
-    told = await open_clock(scene.stores).tell_time()
+    told = await open_clock(scene.stores.index, scene.stores.keeping).tell_time()
     assert abs(told - (reading.wall - 2 * DAY)) < DAY
+
+
+async def test_a_preview_and_a_run_count_ages_by_the_same_time(
+    scene: Scene, tmp_path: Path
+) -> None:
+    """By the program, with a clock that is years ahead of when the tags were pushed."""
+    config = {
+        "version": "0.1",
+        "storage": {"filesystem": {"rootdirectory": str(tmp_path / "storage")}},
+        "database": {"url": f"sqlite:///{tmp_path}/index.sqlite3"},
+    }
+    (tmp_path / "config.yml").write_text(json.dumps(config))
+
+    def program(*words: str) -> str:
+        place = ("--config", str(tmp_path / "config.yml"))
+        done = programs.run("retention", *words, "/", *place, env=programs.environment())
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    await scene.push("app", "v1", "v2")
+    await scene.keep("/", FIVE_DAYS, allow_empty=True)
+    assert "2 of 2 tags" in await asyncio.to_thread(program, "preview")
+    stores = scene.stores
+    reading = open_clock(stores.index, stores.keeping).read()
+    ahead = Timekeeping(reading, (Jump(reading.wall - scene.clock.now, 2**62),))
+    text = msgspec.json.encode(ahead).decode()
+    await stores.index.write(lambda t: replace_setting(t, "collection.clock", value=text))
+    assert "0 of 2 tags" in await asyncio.to_thread(program, "preview")
+    assert "0 of 2 tags" in await asyncio.to_thread(program, "run")
+    assert await scene.tags("app") == ["v1", "v2"]

@@ -40,7 +40,7 @@ async def check(site: Site, **settings: bool) -> dict[str, Any]:  # noqa: F811 -
             site.stores, rate=0, repairs=Repairs(site.stores, site.uploads, connect=list)
         ),
         collect=lambda: site.collect_as("check"),
-        read_time=Clock(site.stores, site.clocks.read).read_time,
+        read_time=Clock(site.index, site.keeping, site.clocks.read).read_time,
         find_owned_since=site.find_owned_since,
     )
     runner = Runner(

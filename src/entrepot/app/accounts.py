@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from entrepot.app.audit import open_trail, verifier
+from entrepot.app.clocks import open_clock
 from entrepot.app.rights import access_rules
-from entrepot.app.stores import index_address, now, opened, own_directory
+from entrepot.app.stores import index_address, keeping_of, now, opened, own_directory
 from entrepot.config import Config, ConfigError, Problem
 from entrepot.core.accounts import (
     AccountError,
@@ -96,6 +97,7 @@ def administration(
         retention=Policies(index, now=now, trail=trail),
         configured=roles_of(config).identity,
         now=now,
+        read_time=lambda: open_clock(index, keeping_of(config)).read_time(),
     )
 
 

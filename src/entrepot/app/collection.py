@@ -2,16 +2,14 @@
 
 import asyncio
 import socket
-import time
 from collections.abc import Callable
 from functools import partial
 from uuid import uuid4
 
-from entrepot.app.preparing import boot
+from entrepot.app.clocks import clock_reader, open_clock
 from entrepot.app.stores import index_address, opened
 from entrepot.config import Config
 from entrepot.core.collected import Collected, CollectSettings
-from entrepot.core.timekeeping import Reading
 from entrepot.core.work import WorkError
 from entrepot.db.opening import migrate_index
 from entrepot.services.collecting import Collector, Done, Pace
@@ -19,13 +17,7 @@ from entrepot.services.ownership import find_owned_since
 from entrepot.services.passing import Passes
 from entrepot.services.stores import Stores
 from entrepot.services.sweeping import FindOwnedSince
-from entrepot.services.timekeeping import Clock
 from entrepot.telemetry import Metrics
-
-
-def open_clock(stores: Stores) -> Clock:
-    """Return what tells the time by which content goes."""
-    return Clock(stores, partial(_read_clocks, boot()))
 
 
 def open_passes(
@@ -46,7 +38,7 @@ def open_passes(
             find_owned_since=find_owned_since,
             busyness=busyness,
         ),
-        read_time=lambda: open_clock(stores).read_time(),
+        read_time=lambda: open_clock(stores.index, stores.keeping).read_time(),
         find_owned_since=find_owned_since,
     )
 
@@ -84,17 +76,9 @@ def open_collector(
     return Collector(
         stores,
         owner=owner or f"{socket.gethostname()} {uuid4().hex}",
-        read_clocks=partial(_read_clocks, boot()),
+        read_clocks=clock_reader(),
         find_owned_since=find_owned_since,
         metrics=metrics,
         pace=Pace(batch=given.batch, rate=given.rate, most=given.maxpause),
         busyness=busyness,
     )
-
-
-def _read_clocks(machine: str) -> Reading:
-    """Read the clock that can be set, and the one that counts since the start of the machine, also
-    while it sleeps.
-    """
-    ran = time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
-    return Reading(time.time_ns() // 1000, ran // 1000, machine)

@@ -2,12 +2,12 @@
 
 import asyncio
 from pathlib import Path
-from secrets import token_hex
 
 import structlog
 
 from entrepot.app.accounts import ensure_administrator
 from entrepot.app.audit import shared_secret
+from entrepot.app.clocks import boot
 from entrepot.app.stores import (
     about_storage,
     index_address,
@@ -131,14 +131,6 @@ async def _make_sure_of_owner(config: Config, stores: Stores, tree: OwnTree) -> 
             await claim_storage(stores, tree)
     except StorageError as error:
         raise _told(about_storage(config, error), error) from error
-
-
-def boot() -> str:
-    """Return what names this run of the machine, or something new if nothing does."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return token_hex(16)
 
 
 async def upload_secret(stores: Stores) -> str:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from entrepot.app.audit import audit_chores
+from entrepot.app.clocks import boot
 from entrepot.app.collection import open_collector
-from entrepot.app.preparing import boot, upload_secret
+from entrepot.app.preparing import upload_secret
 from entrepot.app.quotas import quota_chores
 from entrepot.app.stores import open_stores, own_directory, tree_of
 from entrepot.app.work import open_runner

@@ -8,7 +8,8 @@ from pathlib import Path
 from secrets import token_bytes
 from typing import TYPE_CHECKING, Final
 
-from entrepot.app.collection import open_clock, open_passes
+from entrepot.app.clocks import open_clock
+from entrepot.app.collection import open_passes
 from entrepot.app.stores import index_address, opened
 from entrepot.config import Config, ConfigError, Problem
 from entrepot.config.schema_lifecycle import Peer
@@ -47,7 +48,7 @@ def open_runner(
     """Return what does background work in this process. `find_owned_since` says since when the
     store has been the index's own, `busyness` from 0 to 1 how busy the server is.
     """
-    clock = open_clock(stores)
+    clock = open_clock(stores.index, stores.keeping)
 
     async def tell_time() -> int:
         clock.forget()  # others tell the time as well

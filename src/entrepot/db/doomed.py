@@ -43,6 +43,10 @@ _DOOM_OBJECT = f"""
     VALUES (:digest, :size, :now, :owner, :until)
     {_ANEW}
 """  # noqa: S608 - constants alone
+_HAS_DOOMED = """
+    SELECT 1 FROM doomed_blobs
+    WHERE deleted_at IS NULL AND (lease_expires_at <= :now OR lease_expires_at > :most) LIMIT 1
+"""
 _LIST_FREE = """
     SELECT digest, size, attempts FROM doomed_blobs
     WHERE deleted_at IS NULL AND lease_expires_at <= :now
@@ -179,9 +183,9 @@ async def claim_doomed(
     return claimed
 
 
-async def has_doomed(reader: Reader, *, now: int) -> bool:
-    """Return whether there are blobs whose deletion somebody should go on with."""
-    return bool(await reader.fetch_all(_LIST_FREE, {"now": now, "limit": 1}))
+async def has_doomed(reader: Reader, *, now: int, longest: int) -> bool:
+    """Return whether there is anything to do for `claim_doomed`."""
+    return await reader.fetch_one(_HAS_DOOMED, {"now": now, "most": now + longest}) is not None
 
 
 async def is_deleting(reader: Reader) -> bool:

@@ -2,7 +2,12 @@
 
 The payload of a job is a JSON object: `run` is the id of its run, `settings` what was asked for,
 `cursor` how far it is.
+
+No lease lasts for two hours, and no work waits so long. What seems to was written by a clock that
+has been set back since: such a lease is over, and such work is due.
 """
+
+from typing import Final
 
 import msgspec
 
@@ -14,17 +19,18 @@ _ADD = """
     VALUES (:kind, :key, :payload, :run_after)
 """
 _FIND_RUN = "SELECT payload FROM jobs WHERE kind = :kind AND key = :key"
-_LIST_DUE_KINDS = "SELECT DISTINCT kind FROM jobs WHERE run_after <= :now"
-_FIND_DUE = """
+_DUE: Final = "(run_after <= :now OR run_after > :beyond AND run_after < :never)"
+_LIST_DUE_KINDS = f"SELECT DISTINCT kind FROM jobs WHERE {_DUE}"  # noqa: S608 - constants alone
+_FIND_DUE = f"""
     SELECT id, kind, payload, attempts FROM jobs
-    WHERE kind = :kind AND run_after <= :now AND (lease_owner IS NULL OR lease_expires_at < :now)
+    WHERE kind = :kind AND {_DUE}
         AND NOT EXISTS (
             SELECT 1 FROM jobs AS others
             WHERE others.kind = :kind AND others.lease_owner IS NOT NULL
-                AND others.lease_expires_at >= :now
+                AND others.lease_expires_at BETWEEN :now AND :beyond
         )
     ORDER BY run_after, id LIMIT 1
-"""
+"""  # noqa: S608 - constants alone
 _CLAIM = """
     UPDATE jobs SET lease_owner = :owner, lease_expires_at = :until, attempts = attempts + 1
     WHERE id = :id
@@ -47,16 +53,25 @@ _HOLD = """
     VALUES (:kind, :key, :payload, :never, :owner, :until)
     ON CONFLICT (kind, key) DO UPDATE SET lease_owner = excluded.lease_owner,
         lease_expires_at = excluded.lease_expires_at
-    WHERE jobs.lease_owner = excluded.lease_owner OR jobs.lease_expires_at < :now
+    WHERE jobs.lease_owner = excluded.lease_owner
+        OR jobs.lease_expires_at NOT BETWEEN :now AND :beyond
 """
 _LET_GO = "DELETE FROM jobs WHERE kind = :kind AND key = :key AND lease_owner = :owner"
 _FORGET_LEASES = "DELETE FROM jobs WHERE kind = :kind AND lease_expires_at < :before"
 _FIND_HOLDER = """
-    SELECT lease_owner FROM jobs WHERE kind = :kind AND lease_expires_at >= :now LIMIT 1
+    SELECT lease_owner FROM jobs
+    WHERE kind = :kind AND lease_expires_at BETWEEN :now AND :beyond LIMIT 1
 """
 
-_NEVER = 2**62
+_NEVER: Final = 2**62
 """When work is due that is nothing but a lease."""
+
+_LONGEST: Final = 2 * 3600 * 1_000_000
+"""Microseconds that no lease lasts, and no work waits."""
+
+
+def _times(now: int) -> dict[str, int]:
+    return {"now": now, "beyond": now + _LONGEST}
 
 
 async def add_job(
@@ -76,7 +91,9 @@ async def find_waiting_run(reader: Reader, kind: str, key: str) -> int | None:
 
 async def list_due_kinds(reader: Reader, *, now: int) -> list[str]:
     """Return the kinds of which something is due, whether or not somebody is at it."""
-    return [row[0] for row in await reader.fetch_all(_LIST_DUE_KINDS, {"now": now})]
+    return [
+        row[0] for row in await reader.fetch_all(_LIST_DUE_KINDS, _times(now) | {"never": _NEVER})
+    ]
 
 
 async def claim_job(
@@ -85,7 +102,8 @@ async def claim_job(
     """Make `owner` the one who does what is due of a kind, until a time; None if nothing is, or if
     somebody is at work of that kind.
     """
-    row = await transaction.fetch_one(_FIND_DUE, {"kind": kind, "now": now})
+    values = {"kind": kind, "never": _NEVER, **_times(now)}
+    row = await transaction.fetch_one(_FIND_DUE, values)
     if row is None:
         return None
     await transaction.execute(_CLAIM, {"id": row[0], "owner": owner, "until": until})
@@ -135,7 +153,7 @@ async def hold_lease(
     """Make `owner` the only holder of something until a time, or renew that; return whether nobody
     else holds it.
     """
-    values = {"kind": kind, "key": key, "owner": owner, "now": now, "until": until}
+    values = {"kind": kind, "key": key, "owner": owner, "until": until, **_times(now)}
     return await transaction.execute(_HOLD, values | {"payload": b"{}", "never": _NEVER}) == 1
 
 
@@ -151,7 +169,7 @@ async def forget_leases(transaction: Transaction, kind: str, *, before: int) -> 
 
 async def find_lease_holder(reader: Reader, kind: str, *, now: int) -> str | None:
     """Return somebody who holds a lease of this kind at a time, or None."""
-    row = await reader.fetch_one(_FIND_HOLDER, {"kind": kind, "now": now})
+    row = await reader.fetch_one(_FIND_HOLDER, {"kind": kind, **_times(now)})
     return row[0] if row else None
 
 

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Administration:
     """What can be done about accounts and their rights, and who did it. `now` gives
-    microseconds since 1970; `checkpoints` what verifies the audit log, for which cryptography is
+    microseconds since 1970, `read_time` the time by which content goes, which no step of a clock
+    brings forward; `checkpoints` what verifies the audit log, for which cryptography is
     loaded then; `configured` says what the configuration makes of a name, such as one in an
     htpasswd file.
     """
@@ -49,6 +50,7 @@ class Administration:
     retention: Policies
     configured: Callable[[str], Identity]
     now: Callable[[], int]
+    read_time: Callable[[], Awaitable[int]]
     stores: Stores | None = None
     """Content, for commands on the host."""
 

@@ -124,7 +124,7 @@ class Collector:
     ) -> None:
         self._stores = stores
         self._owner = owner
-        self._clock = Clock(stores, read_clocks)
+        self._clock = Clock(stores.index, stores.keeping, read_clocks)
         self._metrics = metrics
         self._pace = pace
         self._busyness = busyness

@@ -43,6 +43,9 @@ _LONGEST_PAUSE: Final = 3600 * 1_000_000
 it may be under way after it failed, and must not outlast the next one: then there may be a new
 object."""
 
+_LONGEST_LEASE: Final = 2 * _LONGEST_PAUSE
+"""Microseconds that no lease lasts, nor a pause."""
+
 _log = structlog.get_logger("entrepot.collection")
 
 
@@ -69,12 +72,12 @@ class Remover:
 
     async def take_over(self, *, now: int, limit: int) -> list[Doomed]:
         """Return blobs whose deletion another left unfinished, or that failed a while ago."""
-        if not await has_doomed(self._stores.index, now=now):
+        if not await has_doomed(self._stores.index, now=now, longest=_LONGEST_LEASE):
             return []
         lease = self.lease(now)
 
         async def work(transaction: Transaction) -> list[Doomed]:
-            return await claim_doomed(transaction, lease, longest=2 * _LONGEST_PAUSE, limit=limit)
+            return await claim_doomed(transaction, lease, longest=_LONGEST_LEASE, limit=limit)
 
         return await self._stores.index.write(work)
 

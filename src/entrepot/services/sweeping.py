@@ -107,7 +107,8 @@ class Sweeps:
             self._positions = msgspec.json.decode(text or "{}", type=dict[str, Position])
         position = self._positions.get(name, Position())
         if position.over:
-            if now - position.began_at < self._stores.keeping.grace:
+            # One that began later than now did so before the clock was set back.
+            if 0 <= now - position.began_at < self._stores.keeping.grace:
                 return Swept()
             position = Position(began_at=now, over=False)
         if await is_importing(self._stores.index):

@@ -8,10 +8,10 @@ from typing import Final
 import msgspec
 import structlog
 
+from entrepot.core.keeping import Keeping
 from entrepot.core.timekeeping import Reading, Timekeeping, keep_time
-from entrepot.db import Reader
+from entrepot.db import Database, Reader
 from entrepot.db.settings import find_setting, replace_setting
-from entrepot.services.stores import Stores
 
 _SECOND: Final = 1_000_000
 _SETTING: Final = "collection.clock"
@@ -25,8 +25,11 @@ _log = structlog.get_logger("entrepot.collection")
 class Clock:
     """Tells the time that no step of the machine's clock brings forward."""
 
-    def __init__(self, stores: Stores, read_clocks: Callable[[], Reading]) -> None:
-        self._stores = stores
+    def __init__(
+        self, index: Database, keeping: Keeping, read_clocks: Callable[[], Reading]
+    ) -> None:
+        self._index = index
+        self._keeping = keeping
         self.read = read_clocks
         self._kept: Timekeeping | None = None
         self._written_at = -(2**62)
@@ -44,12 +47,10 @@ class Clock:
                 seconds=(kept.last.wall - kept.now) // _SECOND,
             )
         self._kept = kept
-        every = min(_WRITTEN_EVERY, self._stores.keeping.grace // 20)
+        every = min(_WRITTEN_EVERY, self._keeping.grace // 20)
         if jumped or reading.ran - self._written_at >= every:
             text = msgspec.json.encode(kept).decode()
-            await self._stores.index.write_lazily(
-                lambda t: replace_setting(t, _SETTING, value=text)
-            )
+            await self._index.write_lazily(lambda t: replace_setting(t, _SETTING, value=text))
             self._written_at = reading.ran
         return kept.now
 
@@ -59,16 +60,15 @@ class Clock:
 
     async def _keep(self) -> tuple[Reading, Timekeeping, bool]:
         """Read the clocks; return what is to be kept, and whether the clock was set."""
-        keeping = self._stores.keeping
         reading = self.read()
         known = self._kept
         if known is None:
-            known = await find_kept_time(self._stores.index)
+            known = await find_kept_time(self._index)
         kept = keep_time(
             known,
             reading,
-            horizon=keeping.deleted,
-            tolerance=min(10 * _SECOND, keeping.grace // 100),
+            horizon=self._keeping.deleted,
+            tolerance=min(10 * _SECOND, self._keeping.grace // 100),
         )
         return reading, kept, known is not None and kept.jumps != known.jumps
 

@@ -295,6 +295,24 @@ async def test_whoever_lost_the_lease_stops(place: Place) -> None:
     assert (run.outcome, run.report) == ("success", {"by": "two"})
 
 
+async def test_a_clock_that_is_set_back_holds_nothing_up(place: Place) -> None:
+    """Neither the lease of a process that died, nor work asked for before, nor who showed."""
+    await place.runs.request("count", {}, by="test")
+
+    async def dies(_: Task) -> Document:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    dead = place.runner(dies)
+    await dead.look()
+    assert await place.runs.attendant() == dead._owner
+    place.clock.now -= 24 * 3600 * SECOND
+    assert await place.runs.attendant() is None
+    await ended(place.runner(quickly, node="two"))
+    assert (await place.last()).outcome == "success"
+    await dead.stop()
+
+
 async def test_a_process_that_ends_lets_others_go_on_at_once(place: Place) -> None:
     await place.runs.request("count", {}, by="test")
 

@@ -60,7 +60,8 @@ async def preview_retention(
     """
     stores = call.content()
     policies, readable = await known_policies(stores.index), await call.readable()
-    planner = Planner(stores, policies, now=stores.now(), readable=readable)
+    now = await call.services.read_time()
+    planner = Planner(stores, policies, now=now, readable=readable)
     found: list[PlanView] = []
     shown = 0
     async with aclosing(planner.plans(parse_namespace(namespace), after=after)) as plans:
