@@ -88,6 +88,9 @@ def test_a_namespace(run: Run, http: httpx.Client, there: bool) -> None:
     restored = run("trash", "restore", "--namespace", space, there=there)
     assert restored.stdout == "restored 2 manifests and 2 tags\n", restored.stderr
     assert tags(http, f"{space}/sub/app") == ["v1"]
+    assert run("namespace", "create", f"{space}-empty", there=there).returncode == 0
+    done = run("namespace", "delete", f"{space}-empty", "--with-content", "--yes", there=there)
+    assert done.stdout.startswith("0 manifests and 0 tags are deleted\nnamespace "), done.stderr
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_over_the_api(run: Run, registry: Registry) -> None:
     assert (made["name"], made["kind"], made["cron"]) == ("gc", "collect", "0 3 * * *")
     assert (made["timezone"], made["jitter"]) == ("Asia/Shanghai", 300)
     assert made["settings"] == {"dry_run": False, "delete_untagged": True}
-    assert "collect" in run("schedule", "list", *place).stdout
+    assert "dry_run: no, delete_untagged: yes" in run("schedule", "list", *place).stdout
     assert run("schedule", "remove", "gc", *place).returncode == 0
 
 

@@ -203,7 +203,7 @@ def show_one(row: Row, *, output: Form) -> None:
         if isinstance(value, list) and value and isinstance(value[0], Mapping):
             typer.echo(f"{name.replace('_', ' ')}:")
             for inner in value:
-                typer.echo("  " + ", ".join(f"{k}: {_text(v)}" for k, v in inner.items()))
+                typer.echo(f"  {_text(inner)}")
         else:
             typer.echo(f"{name.replace('_', ' '):{width}}  {_text(value)}")
 
@@ -225,4 +225,6 @@ def _text(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "-"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {_text(each)}" for name, each in value.items()) or "-"
     return str(value)

@@ -115,4 +115,5 @@ def show_deleted(done: "DeletedView", output: Form) -> None:
         show_one(row(done), output=output)
         return
     typer.echo(f"{done.manifests} manifests and {done.tags} tags are deleted")
-    typer.echo(f"entrepot trash restore --operation {done.operation} brings them back")
+    if done.manifests or done.tags:
+        typer.echo(f"entrepot trash restore --operation {done.operation} brings them back")

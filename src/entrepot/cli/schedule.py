@@ -149,7 +149,5 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def _short(schedule: dict[str, Any]) -> dict[str, Any]:
-    names = ("name", "kind", "cron", "timezone", "next_at", "last_at")
-    short = {name: schedule[name] for name in names}
-    short["settings"] = " ".join(f"{key}={value}" for key, value in schedule["settings"].items())
-    return short
+    names = ("name", "kind", "cron", "timezone", "next_at", "last_at", "settings")
+    return {name: schedule[name] for name in names}

@@ -173,7 +173,7 @@ def _bind_failure(failure: OSError | UnicodeError, address: Address) -> str:
         return f"the host name {address.host} can't be resolved"
     match failure.errno:
         case errno.EADDRINUSE:
-            return "another program listens there"
+            return "another program listens there, or this registry does"
         case errno.EACCES:
             return f"not allowed; port {address.port} needs the capability CAP_NET_BIND_SERVICE"
         case errno.EADDRNOTAVAIL:
@@ -195,7 +195,7 @@ def _unix_socket(path: Path) -> Finding:
         return ok(what, f"{path} is left over; it will be replaced")
     except OSError as failure:
         return error(what, f"{path}: {failure.strerror or failure}")
-    return error(what, f"{path}: another program listens there")
+    return error(what, f"{path}: another program listens there, or this registry does")
 
 
 def _exposure(config: Config) -> Iterator[Finding]:

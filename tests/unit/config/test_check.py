@@ -194,7 +194,7 @@ def test_port(tmp_path: Path, taken: int) -> None:
 
     assert found("127.0.0.1:0").level == "ok"
     assert found("localhost:0").level == "ok"
-    assert found(f"127.0.0.1:{taken}").message.endswith("another program listens there")
+    assert found(f"127.0.0.1:{taken}").message.endswith("listens there, or this registry does")
     assert found(f":{taken}").level == "error"
     assert found("192.0.2.1:0").message.endswith("this machine doesn't have the address")
     assert found("a..b:0").message.endswith("can't be resolved")
@@ -239,7 +239,7 @@ def test_unix_socket(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(path))
         server.listen()
-        assert found(path).message.endswith("another program listens there")
+        assert found(path).message.endswith("listens there, or this registry does")
     assert found(path).message.endswith("left over; it will be replaced")
     (tmp_path / "file").touch()
     assert found(tmp_path / "file").message.endswith("is not a socket")
