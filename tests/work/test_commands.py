@@ -39,7 +39,7 @@ def test_a_schedule_from_first_to_last(run: Run, registry: Registry, place: list
     assert made["next_at"] is not None
     listed = run("schedule", "list", *place)
     assert "weekly" in listed.stdout
-    assert "rate=1000" in listed.stdout
+    assert "rate: 1000" in listed.stdout
     assert run("schedule", "list", "--config", registry.config_path).stdout == listed.stdout
     assert told(run("schedule", "disable", "weekly", *place, "-o", "json"))["next_at"] is None
     assert told(run("schedule", "enable", "weekly", *place, "-o", "json"))["enabled"]
