@@ -28,7 +28,7 @@ from msgspec import Struct
 from entrepot.core.access import Identity
 from entrepot.core.accounts import ROBOT_PREFIX
 from entrepot.identity.errors import IdentityError
-from entrepot.identity.ldap_answers import without_domain
+from entrepot.identity.ldap_answers import as_compared, without_domain
 from entrepot.identity.ldap_groups import GroupFinder, GroupRules
 from entrepot.identity.ldap_names import filled, in_filter, in_name, parse_name
 from entrepot.identity.ldap_pool import Pool, Servers
@@ -101,6 +101,13 @@ class Ldap:
         self._searching = _pool(known, limits, greet=self._greet)
         self._proving = _pool(known, limits)
         self._nobody = f"cn={secrets.token_hex(8)},{rules.base}"
+
+    def account_of(self, name: bytes) -> bytes:
+        """See `Source.account_of`: directories compare names without regard to case, spaces and
+        accents, and a domain of ours says nothing.
+        """
+        typed = name.decode("utf-8", "replace").strip(" ")
+        return as_compared(typed, self._rules.domains).encode()
 
     async def verify(self, name: bytes, password: bytes) -> Proof | None:
         """See `Source.verify`."""

@@ -1,6 +1,7 @@
 """What is peculiar to Active Directory: why it refuses, values in pieces, names with a domain."""
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Final
 
@@ -61,3 +62,15 @@ def without_domain(typed: str, domains: frozenset[str]) -> str:
     if not sign:
         account, sign, domain = typed.rpartition("@")
     return account if sign and domain.casefold() in domains else typed
+
+
+def as_compared(typed: str, domains: frozenset[str]) -> str:
+    """Return a name as it was typed in a form that is the same for all names that a directory may
+    take for it (RFC 4518, and Active Directory, to which `é` is `e`). Those that it tells apart may
+    have the same form, too.
+    """
+    while (account := without_domain(typed, domains)) != typed:
+        typed = account
+    parts = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", typed).casefold())
+    letters = "".join(part for part in parts if not unicodedata.category(part).startswith("M"))
+    return " ".join(letters.split())

@@ -2,9 +2,10 @@
 
 What it guards against, and how:
 
-1. Guessing: failed logins are slowed down and locked by the guard. A wrong credential always costs
-   a slow hash in each source, only so many wait, and only few of them for the same name. A right
-   one is remembered for ten minutes, so that it costs one slow hash and not one for each request.
+1. Guessing: failed logins are slowed down and locked by the guard, together for all names that may
+   be the same account. A wrong credential always costs a slow hash in each source, only so many
+   wait, and only few of them for the same account. A right one is remembered for ten minutes, so
+   that it costs one slow hash and not one for each request.
 2. Finding out names: a source takes the same time for names that it doesn't know; all sources are
    asked; a locked name is answered after the time that a check usually takes; refusals look alike.
 3. Reading memory: of remembered credentials only a keyed hash is kept (`identity.remembered`).
@@ -46,7 +47,7 @@ _log = structlog.get_logger("entrepot.identity")
 
 
 class _Check(msgspec.Struct, frozen=True):
-    name: bytes
+    account: bytes
     task: asyncio.Task[Identity | None]
 
 
@@ -127,15 +128,16 @@ class Passwords:
 
     async def _verify(self, mark: bytes, name: bytes, password: bytes, origin: Origin) -> Identity:
         """Check a credential that is not remembered, together with all who bring the same."""
-        await self._admit(name, origin)
+        account = self._account_of(name)
+        await self._admit(account, origin)
         check = self._checks.get(mark)
         if check is None:
-            same = sum(1 for other in self._checks.values() if other.name == name)
+            same = sum(1 for other in self._checks.values() if other.account == account)
             if len(self._checks) >= _MOST_CHECKS or same >= _MOST_CHECKS_OF_ONE_NAME:
                 self._metrics.authentication(self._method, "busy")
                 raise TooManyRequestsError(retry_after=1)
             task = asyncio.create_task(self._check(mark, name, password, origin))
-            check = self._checks[mark] = _Check(name, task)
+            check = self._checks[mark] = _Check(account, task)
             task.add_done_callback(lambda _: self._checks.pop(mark, None))
         # One who goes away must not take the answer from the others.
         identity = await asyncio.shield(check.task)
@@ -144,11 +146,19 @@ class Passwords:
         self._metrics.authentication(identity.method, "verified")
         return identity
 
-    async def _admit(self, name: bytes, origin: Origin) -> None:
+    def _account_of(self, name: bytes) -> bytes:
+        """Return by what the failures of a name are counted: what every source takes for the same
+        account is one, or each way to type a name would have attempts of its own.
+        """
+        for source in self._sources:
+            name = source.account_of(name)
+        return name
+
+    async def _admit(self, account: bytes, origin: Origin) -> None:
         if self._guard is None:
             return
         try:
-            await self._guard.admit(name, origin.address)
+            await self._guard.admit(account, origin.address)
         except TooManyRequestsError:
             self._metrics.authentication(self._method, "locked")
             await asyncio.sleep(self._usual)
@@ -159,14 +169,16 @@ class Passwords:
     ) -> Identity | None:
         began = time.perf_counter()
         source, proof, away = await self._ask(name, password)
+        account = self._account_of(name)
         if source is not None and proof is not None:
             self._remembered.keep(mark, source, proof)
-            if self._guard is not None:
-                await self._guard.succeeded(name)
+            # Where another source takes more names for the same, this is one of several people.
+            if self._guard is not None and source.account_of(name) == account:
+                await self._guard.succeeded(account)
             return proof.identity
         if self._guard is not None:
             # Whoever can't be told from a stranger just now is not to blame for it.
-            await self._guard.failed(b"" if away else name, origin.address)
+            await self._guard.failed(b"" if away else account, origin.address)
         if away:
             self._metrics.authentication(self._method, "unavailable")
             raise UnavailableError({"reason": "a source of identities is away"})

@@ -22,6 +22,12 @@ class Source(Protocol):
     def method(self) -> str:
         """The word for it in `Identity.method` and in metrics."""
 
+    def account_of(self, name: bytes) -> bytes:
+        """Return what stands for an account in place of a name as it was typed: the same for all
+        names that may be the same account to the source, whether there is one or not. Failed logins
+        are counted by it.
+        """
+
     async def verify(self, name: bytes, password: bytes) -> Proof | None:
         """Return the proof if `name` has this `password`, None if not; both may be any bytes.
 
