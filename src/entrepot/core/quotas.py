@@ -1,7 +1,8 @@
 """How much a namespace may hold, and what is said when it holds too much.
 
 A quota is about a namespace and all that is below it. Bytes are those of blobs, each once, wherever
-in the namespace it lies; manifests and tags count in every repository. `soft` warns, `hard`
+in the namespace it lies; manifests and tags count in every repository, and a repository as long as
+it has a manifest. `soft` warns, `hard`
 refuses; either may be missing. Times are microseconds since 1970-01-01 UTC.
 """
 

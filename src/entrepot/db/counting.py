@@ -27,6 +27,7 @@ _FIND_COUNTED = """
 """
 _IS_ANYTHING_COUNTED = "SELECT 1 FROM quotas LIMIT 1"
 _FIND_REPOSITORY_OF = "SELECT repository_id FROM manifests WHERE id = :manifest"
+_HAS_MANIFESTS = "SELECT 1 FROM manifests WHERE repository_id = :repository LIMIT 1"
 _ADD_USAGE = """
     INSERT INTO quota_usage (namespace_id, resource, shard, used)
     VALUES (:namespace, :resource, :shard, :more)
@@ -174,19 +175,26 @@ async def remove_counted(transaction: Transaction, namespace: int, digest: Diges
     return int(row[0])
 
 
-async def uncount_manifests(transaction: Transaction, manifests: Sequence[int]) -> None:
-    """Count manifests no more that are about to be removed."""
-    if await transaction.fetch_one(_IS_ANYTHING_COUNTED, {}) is None:
-        return
+async def find_homes(reader: Reader, manifests: Sequence[int]) -> Mapping[int, int]:
+    """Return how many of some manifests each repository has; none at all without quotas."""
     homes: dict[int, int] = {}
+    if await reader.fetch_one(_IS_ANYTHING_COUNTED, {}) is None:
+        return homes
     for manifest in manifests:
-        row = await transaction.fetch_one(_FIND_REPOSITORY_OF, {"manifest": manifest})
+        row = await reader.fetch_one(_FIND_REPOSITORY_OF, {"manifest": manifest})
         if row is not None:
             homes[row[0]] = homes.get(row[0], 0) + 1
+    return homes
+
+
+async def uncount_manifests(transaction: Transaction, homes: Mapping[int, int]) -> None:
+    """Count manifests no more that were removed, so many of each repository, and no repository that
+    has none left.
+    """
     for repository, number in homes.items():
-        await count(
-            transaction, await find_counted(transaction, repository), {"manifests": -number}
-        )
+        empty = await transaction.fetch_one(_HAS_MANIFESTS, {"repository": repository}) is None
+        fewer: Mapping[Resource, int] = {"manifests": -number, "repositories": -int(empty)}
+        await count(transaction, await find_counted(transaction, repository), fewer)
 
 
 async def uncount_tags(transaction: Transaction, repository: int, number: int) -> None:

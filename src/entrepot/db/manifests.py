@@ -6,7 +6,7 @@ from typing import NamedTuple
 from entrepot.core.digest import Digest
 from entrepot.core.manifest import Manifest
 from entrepot.core.names import Reference, RepositoryName, Tag
-from entrepot.db.counting import Home, count, uncount_manifests
+from entrepot.db.counting import Home, count, find_homes, uncount_manifests
 from entrepot.db.engine import Reader, Transaction, required
 from entrepot.db.reviews import review_dependents
 
@@ -27,6 +27,9 @@ _FIND_BY_DIGEST = """
     WHERE repositories.name = :name
 """
 _FIND_ID = "SELECT id FROM manifests WHERE repository_id = :repository AND digest = :digest"
+_FIND_OTHER = """
+    SELECT 1 FROM manifests WHERE repository_id = :repository AND id <> :manifest LIMIT 1
+"""
 _ADD = """
     INSERT INTO manifests (repository_id, digest, media_type, artifact_type, subject, size,
                            created_at, created_by, annotations, payload)
@@ -137,8 +140,10 @@ async def add_manifest(
     await transaction.execute_many(
         _ADD_CHILD, ({"manifest": manifest, "child": child} for child in children)
     )
-    if added:
-        await count(transaction, home.counted, {"manifests": 1})
+    if added and home.counted:
+        others = {"repository": home.id, "manifest": manifest}
+        first = await transaction.fetch_one(_FIND_OTHER, others) is None
+        await count(transaction, home.counted, {"manifests": 1, "repositories": int(first)})
     return manifest
 
 
@@ -149,8 +154,9 @@ async def delete_manifests(
     needed, listed, or were the subject of, is looked at again `review_after`.
     """
     await review_dependents(transaction, manifests, after=review_after)
-    await uncount_manifests(transaction, manifests)
+    homes = await find_homes(transaction, manifests)
     await transaction.execute_many(_DELETE, ({"manifest": manifest} for manifest in manifests))
+    await uncount_manifests(transaction, homes)
 
 
 async def list_referrers(reader: Reader, name: RepositoryName, subject: Digest) -> list[Referrer]:

@@ -44,7 +44,8 @@ _COMPARE = f"""
     SELECT
     (SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM namespace_blobs
      WHERE namespace_id = :namespace),
-    (SELECT COUNT(*) FROM repositories WHERE {_WITHIN}),
+    (SELECT COUNT(*) FROM repositories WHERE {_WITHIN}
+     AND EXISTS (SELECT 1 FROM manifests WHERE manifests.repository_id = repositories.id)),
     (SELECT COUNT(*) FROM repositories
      JOIN manifests ON manifests.repository_id = repositories.id WHERE {_WITHIN}),
     (SELECT COUNT(*) FROM repositories

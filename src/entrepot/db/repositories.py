@@ -6,7 +6,7 @@ from typing import Final
 
 from entrepot.core.areas import EVERYWHERE, NOWHERE, Area
 from entrepot.core.names import RepositoryName
-from entrepot.db.counting import Home, count, find_home, parse_counted
+from entrepot.db.counting import Home, find_home, parse_counted
 from entrepot.db.engine import Reader, Transaction, required, up_to_nul
 from entrepot.db.namespaces import find_nearest_namespace
 
@@ -15,6 +15,11 @@ _FIND_HOME = """
     SELECT repositories.id, namespaces.counted_in FROM repositories
     JOIN namespaces ON namespaces.id = repositories.namespace_id
     WHERE repositories.name = :name
+"""
+_HAS_MANIFESTS = """
+    SELECT 1 FROM repositories
+    WHERE name = :name
+      AND EXISTS (SELECT 1 FROM manifests WHERE manifests.repository_id = repositories.id)
 """
 _ADD = """
     INSERT INTO repositories (namespace_id, name, created_at) VALUES (:namespace, :name, :now)
@@ -42,6 +47,11 @@ async def find_repository(reader: Reader, name: RepositoryName) -> int | None:
     return row[0] if row else None
 
 
+async def has_manifests(reader: Reader, name: RepositoryName) -> bool:
+    """Return whether there is a repository that has any: one that lists show and quotas count."""
+    return await reader.fetch_one(_HAS_MANIFESTS, {"name": name}) is not None
+
+
 async def ensure_repository(transaction: Transaction, name: RepositoryName, *, now: int) -> Home:
     """Return a repository, which is created in its namespace if it does not exist."""
     row = await transaction.fetch_one(_FIND_HOME, {"name": name})
@@ -50,9 +60,7 @@ async def ensure_repository(transaction: Transaction, name: RepositoryName, *, n
     namespace = await find_nearest_namespace(transaction, name)
     await transaction.execute(_ADD, {"namespace": namespace.id, "name": name, "now": now})
     made = int(required(await transaction.fetch_one(_FIND, {"name": name}))[0])
-    home = await find_home(transaction, made)
-    await count(transaction, home.counted, {"repositories": 1})
-    return home
+    return await find_home(transaction, made)
 
 
 async def list_repositories(

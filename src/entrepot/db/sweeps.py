@@ -4,7 +4,6 @@ from typing import Final, NamedTuple
 
 from entrepot.core.digest import Digest
 from entrepot.core.names import RepositoryName
-from entrepot.db.counting import count, find_home
 from entrepot.db.engine import Reader, Transaction
 
 _LIST_LINKS = """
@@ -134,11 +133,7 @@ async def remove_empty_repository(
 ) -> bool:
     """Remove a repository if it has nothing in it and was made before a time; return whether."""
     values = {"repository": repository, "before": before}
-    home = await find_home(transaction, repository)
-    if await transaction.execute(_REMOVE_REPOSITORY, values) != 1:
-        return False
-    await count(transaction, home.counted, {"repositories": -1})
-    return True
+    return await transaction.execute(_REMOVE_REPOSITORY, values) == 1
 
 
 async def list_known(reader: Reader, *, first: bytes, last: bytes) -> set[Digest]:

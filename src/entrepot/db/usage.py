@@ -55,7 +55,7 @@ _LIST_REPOSITORIES = f"""
 """  # noqa: S608 - constants alone
 # Of an image: its manifest with all that it lists, and those of them that something else keeps.
 _FAMILY: Final = """
-    WITH RECURSIVE family (id) AS (
+    RECURSIVE family (id) AS (
         SELECT manifest_id FROM tags WHERE repository_id = :repository AND name = :tag
         UNION
         SELECT manifest_children.child_id FROM manifest_children
@@ -83,7 +83,7 @@ _OTHERS: Final = """
     )
 """
 _MEASURE_TAG = f"""
-    {_FAMILY}
+    WITH {_FAMILY}
     SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT),
         CAST(COALESCE(SUM(CASE WHEN alone THEN size ELSE 0 END), 0) AS BIGINT)
     FROM (
@@ -94,7 +94,7 @@ _MEASURE_TAG = f"""
     ) AS measured
 """  # noqa: S608 - constants alone
 _LIST_NEEDED = f"""
-    {_FAMILY}
+    WITH {_FAMILY}
     SELECT DISTINCT needed.digest, blobs.size, repositories.name
     FROM needed JOIN blobs ON blobs.digest = needed.digest
     LEFT JOIN manifest_blobs AS users ON {_OTHERS}

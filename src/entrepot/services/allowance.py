@@ -15,7 +15,7 @@ from entrepot.core.quotas import Quota, Resource
 from entrepot.db import Reader, Transaction
 from entrepot.db.manifests import find_manifest_id
 from entrepot.db.quotas import find_used, is_counted, note_crossing
-from entrepot.db.repositories import find_repository
+from entrepot.db.repositories import find_repository, has_manifests
 from entrepot.db.tags import find_tag
 from entrepot.services.audit import Notes
 from entrepot.services.stores import Stores
@@ -42,8 +42,8 @@ CLEAR: Final = Outlook((), ())
 
 
 async def room_for_repository(stores: Stores, name: RepositoryName) -> None:
-    """Return if a repository is there already or fits. Of the blob that is about to come nothing is
-    known yet.
+    """Return if a repository is counted already or fits. Of the blob that is about to come nothing
+    is known yet.
 
     Raises:
         QuotaExceededError: it doesn't fit.
@@ -90,7 +90,7 @@ async def room_for_upload(
 
 
 async def _missing_repositories(reader: Reader, name: RepositoryName) -> int:
-    return int(await find_repository(reader, name) is None)
+    return int(not await has_manifests(reader, name))
 
 
 async def _check(reader: Reader, quota: Quota, more: int) -> None:
@@ -161,7 +161,7 @@ async def _added(
     missing = [tag for tag in tags if await find_tag(reader, repository, tag) is None]
     return {
         "bytes": 0,
-        "repositories": 0,
+        "repositories": await _missing_repositories(reader, name),
         "manifests": int(known is None),
         "tags": len(missing),
     }

@@ -82,7 +82,7 @@ async def there(site: Site, namespace: str) -> dict[str, int]:
     tags = await index.fetch_all("SELECT repository_id FROM tags", {})
     return {
         "bytes": sum(sizes[digest] for digest in {row[1] for row in links if row[0] in inside}),
-        "repositories": len(inside),
+        "repositories": len({row[0] for row in manifests} & inside),
         "manifests": sum(row[0] in inside for row in manifests),
         "tags": sum(row[0] in inside for row in tags),
     }
@@ -407,6 +407,30 @@ async def test_one_more_than_allowed_is_refused(site: Site, resource: Resource) 
         await site.push("b" if resource == "repositories" else "a", "2", two)
     assert refused.value.quota == ("/", resource)
     assert await used(site, "") == await there(site, "")
+
+
+async def test_a_repository_counts_as_long_as_it_has_a_manifest(site: Site) -> None:
+    """Not for what is in its trash, nor for blobs alone."""
+    one, two = images.image("one"), images.image("two")
+    await limit(site, "/", "repositories", 1)
+    await site.push("a", "1", one)
+    await site.push("a", "2", two)
+    await delete_reference(site.stores, RepositoryName("a"), Digest(one.digest), by=NOBODY)
+    site.stores.limits.changed()
+    with pytest.raises(QuotaExceededError):
+        await site.push("b", "1", one)
+    await delete_reference(site.stores, RepositoryName("a"), Digest(two.digest), by=NOBODY)
+    assert await used(site, "") == await there(site, "")
+    assert (await used(site, ""))["repositories"] == 0
+    site.stores.limits.changed()
+    await site.push("b", "1", one)
+    with pytest.raises(QuotaExceededError):
+        await site.push("a", "1", one)
+    await restore(site.stores, Selection(repository="a"), by=NOBODY)
+    assert (await used(site, ""))["repositories"] == 2
+    assert await used(site, "") == await there(site, "")
+    await work(site)
+    assert await told(site, "quota.correct") == []
 
 
 async def test_all_namespaces_above_must_allow(site: Site) -> None:
