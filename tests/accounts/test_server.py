@@ -132,7 +132,7 @@ def test_users_come_and_go(running: Registry) -> None:
     entrepot(running, "user", "enable", "ada")
     given = "another long phrase\n"
     entrepot(running, "user", "passwd", "ada", "--password-stdin", given=given)
-    assert status(running, "ada", "another long phrase") == 200
+    wait_until(lambda: status(running, "ada", "another long phrase") == 200)
     shown = as_json(running, "user", "set", "ada", "--no-group", "team-a", "--group", "team-b")
     assert shown["groups"] == ["team-b"]
     assert as_json(running, "user", "show", "ada") == shown

@@ -317,8 +317,7 @@ def unix_registry(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], httpx
     )
 
     def answers() -> bool:
-        with socket.socket(socket.AF_UNIX) as probe:
-            return probe.connect_ex(str(path)) == 0 and client.get("/v2/").status_code == 200
+        return is_listened_to(path) and client.get("/v2/").status_code == 200
 
     with (
         client,
@@ -326,10 +325,16 @@ def unix_registry(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], httpx
         subprocess.Popen(command, stdout=log, stderr=log) as process,
     ):
         try:
-            wait_until(answers, seconds=30, what="an answer on the socket")
+            wait_until(answers, what="an answer on the socket")
             yield process, client
         finally:
             process.kill()
+            wait_until(lambda: not is_listened_to(path), what="the end of the workers")
+
+
+def is_listened_to(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 @pytest.mark.chosen_kind("sockets")

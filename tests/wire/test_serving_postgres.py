@@ -277,7 +277,7 @@ def test_servers_that_come_later(
             wait_until(lambda: "database.url: the index at" in registry.log(), seconds=30)
             own_postgres.start()
             wait_until(lambda: get(registry, "/readyz").status_code == 200, seconds=30)
-            assert httpx.get(f"http://{debug}/readyz").status_code == 200
+            wait_until(lambda: httpx.get(f"http://{debug}/readyz").status_code == 200)
             with httpx.Client(base_url=registry.url, timeout=20) as client:
                 push(client, "a", image("later"), tag="latest")
         assert registry.log().count(WAITS) == 2  # once for each

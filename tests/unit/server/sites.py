@@ -95,7 +95,7 @@ class Site:
         reader, writer = await self.open()
         writer.write(data)
         writer.write_eof()
-        answer = await asyncio.wait_for(reader.read(), 10)
+        answer = await asyncio.wait_for(reader.read(), 60)
         writer.close()
         return answer
 
@@ -117,7 +117,7 @@ async def serving(limits: Limits | None = None, *, most: int = 100) -> AsyncIter
         server.finish()
         for task in server.running():
             task.cancel()
-        await asyncio.wait_for(running, 10)
+        await asyncio.wait_for(running, 60)
 
 
 def with_site(
@@ -152,7 +152,7 @@ def bodies(answer: bytes) -> list[bytes]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
             await asyncio.sleep(0.01)
 
@@ -163,6 +163,6 @@ async def ask(reader: Reader, writer: Writer, *pieces: bytes) -> list[bytes]:
         writer.write(piece)
         await writer.drain()
         await asyncio.sleep(0.05)  # they must not arrive together
-    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
     size = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
     return bodies(head + await reader.readexactly(size))
