@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from httpx._config import DEFAULT_TIMEOUT_CONFIG
+from hypothesis import HealthCheck, settings
 
 from entrepot.db.address import IndexAddress
 from tests.ceph import Ceph, start_ceph
@@ -26,6 +27,16 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # A disk that several share stands still for seconds: no answer then comes within httpx's five.
 for each in ("connect", "read", "write", "pool"):
     setattr(DEFAULT_TIMEOUT_CONFIG, each, 60.0)
+
+# Properties have no deadline: a busy machine is no fault. The same cases every time.
+settings.register_profile(
+    "entrepot",
+    deadline=None,
+    derandomize="ENTREPOT_FUZZ_SEED" not in os.environ,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("entrepot")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 from msgspec import Struct, field
 
-from entrepot.core.digest import ALGORITHMS, Digest
+from entrepot.core.digest import Digest
 from entrepot.core.work import CheckSettings, Document
 from entrepot.db.collection import is_importing
 from entrepot.db.doomed import find_blob_state, find_size
@@ -23,7 +23,7 @@ from entrepot.db.sweeps import list_known, list_manifests_anywhere
 from entrepot.services.collecting import Collector
 from entrepot.services.scrubbing import MOST_FINDINGS, Scrubber
 from entrepot.services.stores import Stores
-from entrepot.services.sweeping import PREFIXES, FindOwnedSince
+from entrepot.services.sweeping import PREFIXES, FindOwnedSince, packed_range
 from entrepot.services.work import Task
 from entrepot.storage.store import StoredBlob as StoredObject
 
@@ -124,7 +124,7 @@ class Comparer:
         store were read one after the other.
         """
         index = self._stores.index
-        first, last = _range(prefix)
+        first, last = packed_range(prefix)
         rows = {row.digest: row async for row in self._rows(first, last)}
         objects: dict[Digest, StoredObject] = {}
         async for page in self._stores.blobs.stored(prefix):
@@ -204,14 +204,6 @@ class Comparer:
                     _tell(report, Difference(str(blob.digest), problem, "deleted"))
         finally:
             await collector.let_go()
-
-
-def _range(prefix: str) -> tuple[bytes, bytes]:
-    """Return the first and the last packed digest that begin so."""
-    algorithm, _, digits = prefix.partition(":")
-    length = ALGORITHMS[algorithm] - len(digits)
-    first, last = f"{prefix}{'0' * length}", f"{prefix}{'f' * length}"
-    return Digest(first).packed, Digest(last).packed
 
 
 def _tell(report: Compared, difference: Difference) -> None:

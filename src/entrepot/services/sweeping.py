@@ -225,6 +225,13 @@ class Sweeps:
         return Position(at.began_at, page[-1].id, over=False), swept
 
 
+def packed_range(prefix: str) -> tuple[bytes, bytes]:
+    """Return the first and the last packed digest of a part of the store."""
+    algorithm, _, digits = prefix.partition(":")
+    length = ALGORITHMS[algorithm] - len(digits)
+    return Digest(f"{prefix}{'0' * length}").packed, Digest(f"{prefix}{'f' * length}").packed
+
+
 async def list_unknown_objects(stores: Stores, *, before: int) -> AsyncIterator[dict[Digest, int]]:
     """Yield the objects that a sweep would find, with their sizes: some of each part of the store
     in which there are many.
@@ -238,10 +245,7 @@ async def _unknown(stores: Stores, prefix: str, *, before: int) -> dict[Digest, 
     know, with their sizes. The files in which `registry:2` kept manifests stay as long as the
     manifests: whoever goes back to it needs them.
     """
-    algorithm, _, digits = prefix.partition(":")
-    length = ALGORITHMS[algorithm] - len(digits)
-    first = Digest(f"{prefix}{'0' * length}").packed
-    last = Digest(f"{prefix}{'f' * length}").packed
+    first, last = packed_range(prefix)
     known = await list_known(stores.index, first=first, last=last)
     manifests: set[Digest] | None = None
     unknown: dict[Digest, int] = {}

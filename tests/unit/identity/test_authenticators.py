@@ -39,7 +39,9 @@ HEADERS = st.one_of(
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(headers=st.lists(HEADERS, min_size=1, max_size=4))
 def test_no_header_makes_it_fail(authenticator: Authenticator, headers: list[str | None]) -> None:
