@@ -15,7 +15,7 @@ import pytest
 from cryptography import x509
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from joserfc.jwk import Key
+from joserfc.jwk import ECKey, Key, OctKey
 
 from entrepot.core.access import Action, Identity, Scope
 from entrepot.core.errors import UnreachableError
@@ -102,6 +102,7 @@ ALICE = Identity(
 )
 
 LIBTRUST = libtrust_fingerprint(spki(EC))
+LONG_SECRET = OctKey.generate_key(512)
 
 
 @pytest.mark.parametrize(
@@ -135,18 +136,35 @@ def test_every_dialect_with_a_key_set(place: Place, header: Mapping[str, Any]) -
 @pytest.mark.parametrize(
     "key, alg",
     [
-        (RSA, "RS256"),
-        (RSA, "RS512"),
-        (RSA, "PS256"),
+        *((RSA, f"{kind}{size}") for kind in ("RS", "PS") for size in (256, 384, 512)),
+        *((LONG_SECRET, f"HS{size}") for size in (256, 384, 512)),
         (ED, "EdDSA"),
-        (SECRET, "HS256"),
         (EC, "ES256"),
+        (ECKey.generate_key("P-384"), "ES384"),
+        (ECKey.generate_key("P-521"), "ES512"),
     ],
 )
 def test_every_kind_of_key(place: Place, key: Key, alg: str) -> None:
     judge = place.judge(place.key_set(key_set(OTHER, key)))
     assert holder(judge, token_of(PULLS, key, alg=alg, header={"kid": "key-1"})) == ALICE
     assert holder(judge, token_of(PULLS, key, alg=alg)) == ALICE
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"kid": libtrust_fingerprint(spki(RSA))},
+        {"kid": RSA.thumbprint()},
+        {"x5c": x5c(self_signed(RSA))},
+        {"jwk": {**RSA.as_dict(private=False), "kid": libtrust_fingerprint(spki(RSA))}},
+        {},
+    ],
+    ids=["libtrust", "thumbprint", "x5c", "jwk of libtrust", "none"],
+)
+def test_every_dialect_with_an_rsa_key(place: Place, header: Mapping[str, Any]) -> None:
+    """As most guides to registry:2 have it: `openssl req -x509 -newkey rsa`."""
+    judge = place.judge(place.bundle(self_signed(RSA)))
+    assert holder(judge, token_of(PULLS, RSA, alg="RS256", header=header)) == ALICE
 
 
 def test_a_chain_leads_to_the_bundle(place: Place) -> None:
@@ -222,6 +240,19 @@ def test_who_brings_a_trusted_name_for_another_key(place: Place) -> None:
 def test_claims_that_do_not_count(place: Place, changes: dict[str, Any], why: str) -> None:
     judge = place.judge(place.bundle(CERTIFICATE))
     refused(judge, token_of(claims(pull("a/b"), **changes)), why=why)
+
+
+@pytest.mark.parametrize("leeway", [0.0, 5.0, 600.0])
+def test_clocks_may_differ_by_as_much_as_is_configured(place: Place, leeway: float) -> None:
+    rules = TokenRules((ISSUER,), (SERVICE,), leeway)
+    judge = ExternalTokens(
+        place.bundle(CERTIFICATE), rules, algorithms=ALGORITHMS, clock=lambda: START
+    )
+    late, early = START - leeway, START + leeway
+    for good in ({"exp": late + 1}, {"nbf": early - 1}):
+        assert holder(judge, token_of(claims(pull("a/b"), **good))) == ALICE
+    refused(judge, token_of(claims(pull("a/b"), exp=late - 1)), why="expired")
+    refused(judge, token_of(claims(pull("a/b"), nbf=early + 1)), why="not valid yet")
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,7 @@ def test_get(http: httpx.Client) -> None:
     assert inside["exp"] - inside["iat"] == 300
     offline = http.get("/auth/token", params={"offline_token": "true"}, auth=ADA).json()
     assert offline["refresh_token"]
+    assert "refresh_token" not in http.get("/auth/token", params={"offline_token": "true"}).json()
 
 
 def test_anybody_may_pull_what_is_public(http: httpx.Client) -> None:
@@ -119,7 +120,9 @@ def test_anybody_may_pull_what_is_public(http: httpx.Client) -> None:
 
 
 def test_post(http: httpx.Client) -> None:
-    """A password for a token and a refresh token, that for another token, and its end."""
+    """A password for a token and a refresh token, if it is asked for; that for another token, and
+    its end. Several scopes come in one parameter, and what isn't allowed is left out.
+    """
     login = {"service": "entrepot", "client_id": "docker"}
     form = {**login, "username": USER, "password": PASSWORD, "access_type": "offline"}
     said = http.post(
@@ -129,6 +132,17 @@ def test_post(http: httpx.Client) -> None:
     refresh = {**login, "grant_type": "refresh_token", "refresh_token": said["refresh_token"]}
     again = http.post("/auth/token", data={**refresh, "scope": "repository:b:push"}).json()
     assert again["scope"] == "repository:b:push"
+    assert again["access_token"] == again["token"]
+    assert (again["token_type"], again["expires_in"]) == ("Bearer", 300)
+    time.strptime(again["issued_at"], "%Y-%m-%dT%H:%M:%SZ")
+    assert claims(again["access_token"])["access"] == [
+        {"type": "repository", "name": "b", "actions": ["push"]}
+    ]
+    several = "repository:a:pull,push repository:b:pull oven:x:bake"
+    online = {**form, "grant_type": "password", "access_type": "online", "scope": several}
+    said_online = http.post("/auth/token", data=online).json()
+    assert said_online["scope"] == "repository:a:pull,push repository:b:pull"
+    assert "refresh_token" not in said_online
     assert again["refresh_token"] == said["refresh_token"]
     assert http.post("/auth/revoke", data={"token": said["refresh_token"]}).status_code == 200
     refused = http.post("/auth/token", data=refresh)

@@ -128,6 +128,96 @@ async def test_claims_of_several_kinds(
     await trust(rule(**wanted)).exchange(issuer.token(**claims))
 
 
+ISSUERS: dict[str, tuple[dict[str, Any], dict[str, str], list[dict[str, Any]]]] = {
+    "GitHub": (
+        {
+            "sub": "repo:acme/app:environment:production",
+            "repository": "acme/app",
+            "repository_id": "74",
+            "repository_owner": "acme",
+            "repository_owner_id": "65",
+            "repository_visibility": "private",
+            "environment": "production",
+            "ref": "refs/heads/main",
+            "ref_type": "branch",
+            "ref_protected": "true",
+            "sha": "example-sha",
+            "actor": "octocat",
+            "event_name": "push",
+            "workflow": "example-workflow",
+            "job_workflow_ref": "acme/app/.github/workflows/ci.yml@refs/heads/main",
+            "runner_environment": "github-hosted",
+            "run_id": "1",
+        },
+        {"repository": "acme/*", "ref": "refs/heads/main", "environment": "production"},
+        [
+            {"repository": "acme-evil/app"},
+            {"repository": "other/app", "repository_owner": "acme"},
+            {"ref": "refs/heads/main-2"},
+            {"ref": "refs/pull/1/merge"},
+            {"environment": None},
+        ],
+    ),
+    "GitLab": (
+        {
+            "sub": "project_path:acme/app:ref_type:branch:ref:main",
+            "namespace_id": "72",
+            "namespace_path": "acme",
+            "project_id": "20",
+            "project_path": "acme/app",
+            "user_login": "ada",
+            "pipeline_source": "push",
+            "ref": "main",
+            "ref_type": "branch",
+            "ref_protected": "true",
+            "runner_environment": "self-hosted",
+        },
+        {"project_path": "acme/app", "ref": "main", "ref_protected": "true"},
+        [
+            {"project_path": "acme/app2"},
+            {"project_path": "acme/app/sub"},
+            {"ref_protected": "false"},
+            {"ref_protected": None},
+            {"ref": "feature"},
+        ],
+    ),
+    "Kubernetes": (
+        {
+            "sub": "system:serviceaccount:ci:builder",
+            "aud": [AUDIENCE],
+            "kubernetes.io": {
+                "namespace": "ci",
+                "node": {"name": "n1", "uid": "1"},
+                "pod": {"name": "builder-0", "uid": "2"},
+                "serviceaccount": {"name": "builder", "uid": "3"},
+            },
+        },
+        {"kubernetes.io/namespace": "ci", "kubernetes.io/serviceaccount/name": "builder"},
+        [
+            {"kubernetes.io": {"namespace": "ci", "serviceaccount": {"name": "default"}}},
+            {"kubernetes.io": {"namespace": "ci2", "serviceaccount": {"name": "builder"}}},
+            {"kubernetes.io": {"namespace": "ci", "serviceaccount": "builder"}},
+            {"kubernetes.io": None},
+            {"aud": ["https://kubernetes.default.svc"]},
+        ],
+    ),
+}
+"""Claims as these issuers document them, what is asked for of them, and what is not enough."""
+
+
+@pytest.mark.parametrize("name", ISSUERS)
+async def test_jobs_of_known_issuers(trust: Make, issuer: Issuer, name: str) -> None:
+    """One claim that is another is enough for a refusal."""
+    claims, wanted, others = ISSUERS[name]
+    workloads = trust(rule(**wanted))
+    identity = await workloads.exchange(issuer.token(**claims))
+    assert identity.name == f"ci:{claims['sub']}"
+    assert identity.scopes == PULL
+    for changes in others:
+        with pytest.raises(TokenRefusedError):
+            await workloads.exchange(issuer.token(**(claims | changes)))
+
+
 async def test_the_first_rule_counts(trust: Make, issuer: Issuer) -> None:
     """A job may act as a robot, whose own rights and limits it has then, while there is one."""
     robots = Robots()

@@ -46,8 +46,8 @@ def own_realm(links: Links) -> Callable[[Request], str]:
 
 
 def redirected_realm(path: str) -> Callable[[Request], str]:
-    """Return what gives the address of a token server beside the registry, as registry:2 makes it
-    for `autoredirect`: by https, unless a proxy in front says otherwise.
+    """Return what gives the address of a token server beside the registry, as registry:3 makes it
+    for `autoredirect`: by https, unless a proxy in front says otherwise (registry:2: always https).
     """
 
     def realm(request: Request) -> str:
