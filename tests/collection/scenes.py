@@ -50,6 +50,8 @@ _NESTED = images.index([_INDEXES[0]])
 _SIGNATURE = images.artifact("signature", subject=_IMAGES[0].manifest)
 _OF_SIGNATURE = images.artifact("of the signature", subject=_SIGNATURE.manifest)
 _OF_INDEX = images.artifact("of the index", subject=_INDEXES[0].manifest)
+_OF_ITS_OWN = images.index([_IMAGES[2]], fields={"subject": _IMAGES[2].manifest.descriptor()})
+"""It lists its own subject."""
 COMPANION = images.artifact("companion")
 COMPANIONS_SUBJECT: Final = _IMAGES[0].digest
 COMPANION_TAG: Final = f"{images.fallback_tag(COMPANIONS_SUBJECT)}.sig"
@@ -60,6 +62,7 @@ EVERY: Final = (
     _SIGNATURE,
     _OF_SIGNATURE,
     _OF_INDEX,
+    _OF_ITS_OWN,
     COMPANION,
 )
 WORLD: Final = World(
@@ -68,6 +71,7 @@ WORLD: Final = World(
         _SIGNATURE.digest: _IMAGES[0].digest,
         _OF_SIGNATURE.digest: _SIGNATURE.digest,
         _OF_INDEX.digest: _INDEXES[0].digest,
+        _OF_ITS_OWN.digest: _IMAGES[2].digest,
     },
 )
 

@@ -318,6 +318,29 @@ async def test_a_blob_that_was_unlinked_goes(site: Site) -> None:
     assert await site.objects() == await site.blobs() == set()
 
 
+@pytest.mark.parametrize("deeper", [False, True])
+async def test_manifests_that_keep_only_each_other_go_together(site: Site, deeper: bool) -> None:
+    """An index that lists its own subject, itself or by another index; what they need goes, too."""
+    subject = images.image("subject")
+    listed = images.index([subject]) if deeper else subject
+    fields = {"subject": subject.manifest.descriptor()}
+    own = images.index([listed], fields=fields)
+    signature = images.artifact("signature", subject=own.manifest)
+    await site.push("a", "latest", own)
+    await site.push("a", signature.digest, signature)
+    every = {subject.digest, listed.digest, own.digest, signature.digest}
+    await site.collect_for(2 * TRASH)
+    assert await site.manifests() == every
+    await site.untag("a", "latest")
+    await site.collect_for(TRASH - SECOND)
+    await site.pull("a", subject.digest)
+    await site.collect_for(GRACE // 2 - SECOND)
+    assert await site.manifests() == every
+    await site.collect_for(6 * GRACE, pieces=24)
+    assert await site.manifests() == await site.blobs() == set()
+    assert await site.count("manifest_reviews") == 0
+
+
 # The clock, and others --------------------------------------------------------------------------
 
 

@@ -57,6 +57,7 @@ _WHY = {
     "blob.unlinked": "that a repository gave up",
     "blob.unused": "that were uploaded and never used",
     "hold.ended": "that were on hold",
+    "circle.found": "that are kept only by each other",
     "index.deleted": "that were listed by an index which is gone",
     "manifest.deleted": "that a deleted manifest needed",
     "manifest.pushed": "that were pushed without a tag",

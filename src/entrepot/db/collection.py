@@ -55,6 +55,16 @@ _PAGE_DUE_MANIFESTS = f"""
     {_DUE_MANIFESTS} AND manifest_reviews.manifest_id > :after
     ORDER BY manifest_reviews.manifest_id LIMIT :limit
 """
+_FIND_DUE_MANIFEST = f"{_DUE_MANIFESTS} AND manifest_reviews.manifest_id = :manifest"
+_FIND_REVIEW = "SELECT review_after FROM manifest_reviews WHERE manifest_id = :manifest"
+_LIST_KEEPERS = """
+    SELECT parent_id FROM manifest_children WHERE child_id = :manifest
+    UNION
+    SELECT subjects.id FROM manifests
+    JOIN manifests AS subjects ON subjects.repository_id = manifests.repository_id
+        AND subjects.digest = manifests.subject
+    WHERE manifests.id = :manifest
+"""
 _FIND_MANIFEST = f"""
     SELECT {_MANIFEST_FACTS} FROM manifests WHERE manifests.id = :manifest
 """  # noqa: S608 - constants alone
@@ -184,6 +194,23 @@ async def page_due_manifests(
     """Return manifests that are to be looked at, with ids after one, in the order of these."""
     values = {"now": now, "after": after, "limit": limit}
     return [_due_manifest(row) for row in await reader.fetch_all(_PAGE_DUE_MANIFESTS, values)]
+
+
+async def find_due_manifest(reader: Reader, manifest: int, *, now: int) -> DueManifest | None:
+    """Return a manifest if it is to be looked at."""
+    row = await reader.fetch_one(_FIND_DUE_MANIFEST, {"manifest": manifest, "now": now})
+    return _due_manifest(row) if row else None
+
+
+async def find_review_after(reader: Reader, manifest: int) -> int | None:
+    """Return when a manifest is looked at, or None."""
+    row = await reader.fetch_one(_FIND_REVIEW, {"manifest": manifest})
+    return row[0] if row else None
+
+
+async def list_keepers(reader: Reader, manifest: int) -> list[int]:
+    """Return the indexes that list a manifest and its subject, if that exists."""
+    return [row[0] for row in await reader.fetch_all(_LIST_KEEPERS, {"manifest": manifest})]
 
 
 def _due_manifest(row: Row) -> DueManifest:

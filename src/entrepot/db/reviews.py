@@ -24,6 +24,7 @@ Event = Literal[
     "trash.expired",
     "trash.restored",
     "hold.ended",
+    "circle.found",
     "asked",
 ]
 """Why something is to be looked at; `asked` is by somebody who wants what is untagged to go."""

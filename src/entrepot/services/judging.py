@@ -33,8 +33,10 @@ from entrepot.db.collection import (
 )
 from entrepot.db.doomed import Doomed, Lease, doom_blobs
 from entrepot.db.manifests import delete_manifests
+from entrepot.db.reviews import review_manifest
 from entrepot.db.tags import delete_tags, find_tag
 from entrepot.services.audit import Notes
+from entrepot.services.circles import find_circle
 from entrepot.services.protection import check_may_go
 from entrepot.services.stores import Stores
 
@@ -86,31 +88,46 @@ async def look_at_manifests(stores: Stores, *, now: int, limit: int) -> Look:
         if await is_importing(transaction):
             return Look()
         due = await list_due_manifests(transaction, now=now, limit=limit)
-        gone: list[DueManifest] = []
+        gone: dict[int, DueManifest] = {}
         kept: list[DueManifest] = []
         again: list[tuple[DueManifest, int]] = []
         for manifest in due:
             until = stays_until(manifest, now=now, keeping=stores.keeping)
+            if until == FOREVER and _may_be_kept_by_itself(manifest, stores.keeping):
+                circle = await find_circle(transaction, manifest, now=now, keeping=stores.keeping)
+                gone |= {each.id: each for each in circle.going}
+                for each in circle.unreviewed:
+                    await review_manifest(
+                        transaction, each, after=circle.until, event="circle.found"
+                    )
+                until = circle.until
+            if manifest.id in gone:
+                continue
             if until == 0:
-                gone.append(manifest)
+                gone[manifest.id] = manifest
             elif until == FOREVER:
                 kept.append(manifest)
             else:
                 again.append((manifest, until))
         await end_manifest_reviews(transaction, kept)
         await look_at_manifests_again(transaction, again)
-        for manifest in gone:
+        for manifest in gone.values():
             if manifest.has_companions:
                 await _drop_companions(transaction, notes, manifest, stores)
             notes.add(_told(manifest))
-        ids = [manifest.id for manifest in gone]
         # From the moment when they are written: until then clients are told without a trace.
         after = stores.now() + stores.keeping.told
-        await delete_manifests(transaction, ids, review_after=after)
-        removed = tuple(Removed(manifest.name, manifest.digest) for manifest in gone)
+        await delete_manifests(transaction, [*gone], review_after=after)
+        removed = tuple(Removed(manifest.name, manifest.digest) for manifest in gone.values())
         return Look(len(due), len(again), removed)
 
     return await stores.trail.write_lazily(work, by=COLLECTOR)
+
+
+def _may_be_kept_by_itself(manifest: DueManifest, keeping: Keeping) -> bool:
+    tagged, listed, attached, *_ = manifest.facts
+    may_go = keeping.untagged or manifest.event == "asked"
+    return may_go and not tagged and (listed or attached)
 
 
 def _told(manifest: DueManifest) -> Event:
