@@ -65,6 +65,8 @@ class Active:
     elsewhere: str = ""
     """Where everything is; then this server has nothing."""
     binds: list[str] = field(default_factory=list)
+    connections: int = 0
+    """How many there were."""
 
     @property
     def url(self) -> str:
@@ -154,12 +156,14 @@ def active(entries: dict[str, Attributes], *, password: str) -> Iterator[Active]
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
+            server.connections += 1
             session = sansldap.LDAPServer()
             while data := self.request.recv(65536):
                 for message in session.receive(data):
                     number = b"\x02\x01" + bytes([message.message_id])
                     for operation in server.answers(message):
                         self.request.sendall(_tlv(0x30, number, operation))
+                    session = sansldap.LDAPServer()  # which was not told of the answers
 
     class Server(socketserver.ThreadingTCPServer):
         daemon_threads = True

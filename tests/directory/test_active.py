@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -244,3 +245,24 @@ async def test_references_of_openldap_are_not_followed(tmp_path: Path, opened: O
             await known(source)
         with pytest.raises(BlockingIOError):
             other.accept()
+
+
+async def test_connections_are_kept_and_so_many(server: Active, opened: Open) -> None:
+    """Two for searching and two for passwords, however many log in at once, and later."""
+    source = opened(rules(server, poolsize=2))
+    for _ in range(2):
+        people = await asyncio.gather(*(known(source) for _ in range(8)))
+        assert {person.name for person in people if person} == {"ada"}
+        assert None not in people
+        assert server.connections <= 4
+
+
+async def test_nobody_costs_what_somebody_costs(server: Active, opened: Open) -> None:
+    """A name that the directory doesn't have is a login as well, so the time tells of nobody."""
+    source = opened(rules(server))
+    costs = []
+    for name in ("ada", "nobody", "ada"):
+        before = len(server.binds)
+        assert await known(source, name, b"wrong") is None
+        costs.append(len(server.binds) - before)
+    assert costs[1] == costs[2] == 1

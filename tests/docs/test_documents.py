@@ -21,7 +21,9 @@ from entrepot.api.http import DRAIN
 from entrepot.api.manifests import MAX_TAGS
 from entrepot.api.routes import TABLE
 from entrepot.config import Config
+from entrepot.core.access import Action
 from entrepot.core.names import NAME_LENGTH
+from entrepot.core.roles import BUILT_IN, OPEN
 from entrepot.db.migrate import HEAD
 from entrepot.db.schema import metadata
 from entrepot.services.uploads import BEGIN_WITHIN
@@ -227,3 +229,24 @@ def test_records_of_decisions_have_one_form() -> None:
         for heading in ("Context", "Consequences"):
             assert f"\n## {heading}\n" in text, page.name
         assert "ecision" in text, page.name
+
+
+# access.md --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name, yes", [("access.md", "yes"), ("access.zh-CN.md", "是")])
+def test_the_table_of_roles_is_what_roles_may(name: str, yes: str) -> None:
+    """Every action that a role can give has a line; the last column is who administers it all."""
+    columns = r"(?m)^\|[^|]*\| \| reader \| developer \| operator \| admin \|[^|]*\|$"
+    head = re.search(columns, read(name))
+    assert head is not None
+    table = read(name)[head.end() :].split("\n\n", 1)[0]
+    said = {}
+    for line in table.splitlines()[2:]:
+        _, action, *roles = (cell.strip() for cell in line.strip("|").split("|"))
+        said[Action(quoted(action)[0])] = [cell == yes for cell in roles]
+    assert said == {
+        action: [*(action in actions for actions in BUILT_IN.values()), True]
+        for action in Action
+        if action not in OPEN
+    }
