@@ -46,8 +46,8 @@ def settings(*servers: Slapd, **changes: Any) -> Settings:
         "binddn": ADMIN,
         "bindpassword": SECRET,
         "base": PEOPLE,
-        "connecttimeout": 2.0,
-        "timeout": 2.0,
+        "connecttimeout": 10.0,
+        "timeout": 10.0,
         **changes,
     }
     return msgspec.convert(given, Settings)
@@ -228,7 +228,7 @@ async def test_the_next_server_is_asked(tmp_path: Path, opened: Open, trouble: s
     """A server that goes away, or hangs, while connections to it are open; and comes back."""
     ca = Authority(tmp_path / "ca")
     with slapd(tmp_path / "one", ca) as first, slapd(tmp_path / "two", ca) as second:
-        source = opened(settings(first, second))
+        source = opened(settings(first, second, connecttimeout=2.0, timeout=2.0))
         assert await _name(source, "ada") == "ada"
         getattr(first, trouble)()
         assert await _name(source, "ada") == "ada"

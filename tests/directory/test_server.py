@@ -24,8 +24,8 @@ def config(*servers: Slapd, **changes: Any) -> dict[str, Any]:
         "bindpassword": SECRET,
         "base": f"ou=people,{SUFFIX}",
         "groups": {"base": f"ou=groups,{SUFFIX}", "nested": True},
-        "connecttimeout": "2s",
-        "timeout": "2s",
+        "connecttimeout": "10s",
+        "timeout": "10s",
         **changes,
     }
     mapping = {"group": "team-a", "namespace": "team-a", "roles": ["developer"]}

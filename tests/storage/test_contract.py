@@ -235,10 +235,12 @@ async def test_what_was_written_stays_however_the_block_ends(store: Store) -> No
     async def hang() -> None:
         async with store.append(upload) as writer:
             await writer.write(LARGE)
+            written.set()
             await asyncio.Event().wait()
 
+    written = asyncio.Event()
     task = asyncio.ensure_future(hang())
-    await asyncio.wait([task], timeout=0.05)
+    await asyncio.wait_for(written.wait(), 60)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -37,7 +37,7 @@ def test_a_request_that_is_known() -> None:
         writer.write(b"X")
         await asyncio.sleep(0.05)
         writer.write(known)
-        answer = await asyncio.wait_for(reader.read(), 10)
+        answer = await asyncio.wait_for(reader.read(), 60)
         assert answer.startswith(b"HTTP/1.1 400 ")
         assert (await site.say(known + known)).count(b"/d :0") == 2
 
@@ -88,7 +88,7 @@ def test_of_known_requests_there_are_only_so_many() -> None:
         assert list(site.server.known) == [closing]
         for number in range(1100):
             writer.write(get(f"/{number}"))
-            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
             await reader.readexactly(int(head.partition(b"content-length: ")[2].split()[0]))
         assert 0 < len(site.server.known) < 1100
 
