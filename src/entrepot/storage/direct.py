@@ -1,16 +1,14 @@
 """Writing large uploads past the page cache (O_DIRECT of Linux).
 
 Bytes that are going to disk anyway need not displace what others are reading, take no memory from a
-container's limit, and leave nothing to wait for when the manifest comes. They cost a fifth of the
-CPU, too: taking fresh memory for the page cache costs more than copying into it
-(docs/adr/0005-durability.md).
+container's limit, and leave nothing to wait for when the manifest comes.
 """
 
 import mmap
 import os
 from typing import Final
 
-_ALIGNMENT: Final = 4096
+ALIGNMENT: Final = 4096
 """Positions, lengths and addresses must be multiples of the disk's block; no disk has larger ones.
 """
 
@@ -18,11 +16,6 @@ _SIZE: Final = 1_048_576
 _SPARE: Final = 16
 
 _spare: list[mmap.mmap] = []
-
-
-def aligned(position: int) -> bool:
-    """Whether direct writing may begin at a position."""
-    return position % _ALIGNMENT == 0
 
 
 class DirectFile:
@@ -40,7 +33,7 @@ class DirectFile:
         self.position = position
         """How far the file is written; what is gathered comes behind."""
 
-    def append(self, data: bytes) -> None:
+    def append(self, data: bytes | memoryview) -> None:
         """Gather bytes, and write whenever the buffer is full."""
         rest = memoryview(data)
         while rest:
@@ -56,7 +49,7 @@ class DirectFile:
         """Write what is gathered but for the last few bytes, which are returned: they fill no block
         and must be written the usual way, at `position`.
         """
-        whole = self._used - self._used % _ALIGNMENT
+        whole = self._used - self._used % ALIGNMENT
         self._write(whole)
         rest = self._buffer[whole : self._used]
         self._used = 0

@@ -24,8 +24,8 @@ from uuid import UUID, uuid4
 
 from entrepot.core.digest import Digest
 from entrepot.core.errors import DigestInvalidError
-from entrepot.storage import direct, durable
-from entrepot.storage.direct import DirectFile
+from entrepot.storage import durable
+from entrepot.storage.appending import LARGE, Appender, Ways
 from entrepot.storage.errors import StorageError, StorageFullError, UploadBusyError
 from entrepot.storage.store import Hasher, StoredBlob
 
@@ -34,27 +34,11 @@ T = TypeVar("T")
 _PAGE: Final = 512
 """Blobs of a folder that are looked at together."""
 
-_BATCH: Final = 1_048_576
-"""Bytes that are gathered before a thread is asked to write them."""
-
 _SMALL_READ: Final = 65_536
 """Bytes up to which a read is tried at once; to try a larger one means to copy it twice."""
 
-_SLICE: Final = 65_536
-"""Bytes in one write. Larger ones have the kernel take its page cache from larger runs of memory,
-which where memory is short, or a guest's, costs ten times as much as the copying.
-"""
-
 _SMALL: Final = 65_536
 """Bytes up to which a blob is left to the next sync, which comes soon."""
-
-_WRITEBACK: Final = 8 * 1_048_576
-_WRITEBACK_MOST: Final = 128 * 1_048_576
-_SLOW: Final = 100 * 1_048_576
-"""The kernel is asked to begin writing an upload after so many bytes if they came slower than so
-many a second, and after so many in any case: the last sync then has little to do, and a fast
-upload does not share its processors with the disk.
-"""
 
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 
@@ -115,44 +99,39 @@ class _Writer:
 
     def __init__(self, store: "FilesystemStore", fd: int, path: str) -> None:
         self._store = store
-        self._fd = fd
         self._path = path
-        self._began = self._written = self._started = self.size = os.fstat(fd).st_size
-        self._started_at = time.monotonic()
-        self._direct: DirectFile | None = None
+        self._began = self.size = os.fstat(fd).st_size
+        self._file = Appender(fd, path, ways=store.ways, write_back=store.syncs)
         self._waiting: list[bytes] = []
         self._waiting_size = 0
-        self._pending: asyncio.Future[None] | None = None
+        self._pending: list[asyncio.Future[None]] = []
 
     async def write(self, data: bytes) -> None:
         self._waiting.append(data)
         self._waiting_size += len(data)
         self.size += len(data)
-        if self._waiting_size >= _BATCH:
+        if self._waiting_size >= LARGE:
             await self._submit()
 
     async def flush(self) -> None:
         if self._waiting:
             await self._submit()
         await self._settle()
-        if self._direct is not None:
+        if self._file.gathers:
             with _StorageErrors():
-                await self._store.run(self._end_direct)
+                await self._store.run(self._file.finish)
 
     async def rollback(self) -> None:
         self._waiting, self._waiting_size = [], 0
         with suppress(StorageError):
             await self._settle()
-        self.abandon()
         with _StorageErrors():
-            os.ftruncate(self._fd, self._began)
-        self._written = self.size = self._began
+            self._file.abandon(self._began)
+        self.size = self._began
 
     def abandon(self) -> None:
         """Give up what is only gathered."""
-        if self._direct is not None:
-            self._direct.close()
-            self._direct = None
+        self._file.abandon()
 
     async def digest(self, algorithm: str) -> Digest:
         await self.flush()
@@ -169,66 +148,27 @@ class _Writer:
             await self._store.run(partial(os.unlink, self._path))
 
     async def _submit(self) -> None:
+        """Have a batch written and hashed, each by a thread: one waits for the disk meanwhile."""
         await self._settle()
-        batch, self._waiting, self._waiting_size = self._waiting, [], 0
-        self._pending = self._store.run(partial(self._append, batch, self.hasher))
+        # In one piece: each call gives the interpreter's lock away, and waits to get it back.
+        data = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
+        self._waiting, self._waiting_size = [], 0
+        self._pending = [self._store.run(partial(self._file.append, data))]
+        if self.hasher is not None:
+            self._pending.append(self._store.run(partial(self.hasher.update, data)))
 
     async def _settle(self) -> None:
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            try:
-                with _StorageErrors():
-                    await pending
-            except StorageError:
-                self._waiting, self._waiting_size = [], 0  # nothing may follow a gap
-                raise
-
-    def _append(self, batch: list[bytes], hasher: Hasher | None) -> None:
-        # In one piece: each call gives the interpreter's lock away, and waits to get it back.
-        data = batch[0] if len(batch) == 1 else b"".join(batch)
-        if self._direct is None and len(data) >= _BATCH:
-            self._begin_direct()
-        if hasher is not None:
-            hasher.update(data)
-        if self._direct is not None:
-            self._direct.append(data)
-        else:
-            self._write(data)
-
-    def _begin_direct(self) -> None:
-        """Go on directly if that is possible here."""
-        if self._store.direct and direct.aligned(self._written):
-            try:
-                self._direct = DirectFile(self._path, position=self._written)
-            except OSError:
-                self._store.direct = False
-
-    def _end_direct(self) -> None:
-        """Write what is still gathered, the last few bytes the usual way."""
-        ending, self._direct = self._direct, None
-        if ending is not None:
-            try:
-                rest = ending.finish()
-            finally:
-                self._written = ending.position
-                ending.close()
-            self._write(rest)
-
-    def _write(self, data: bytes) -> None:
-        rest = memoryview(data)
-        while rest:
-            done = os.pwrite(self._fd, rest[:_SLICE], self._written)
-            self._written += done
-            rest = rest[done:]
-        if self._store.syncs:
-            self._write_back()
-
-    def _write_back(self) -> None:
-        length = self._written - self._started
-        seconds = time.monotonic() - self._started_at
-        if length >= _WRITEBACK_MOST or (length >= _WRITEBACK and length < seconds * _SLOW):
-            durable.start_writeback(self._fd, start=self._started, length=length)
-            self._started, self._started_at = self._written, time.monotonic()
+        if not self._pending:
+            return
+        await asyncio.wait(self._pending)  # a thread goes on although who waits is cancelled
+        pending, self._pending = self._pending, []
+        try:
+            with _StorageErrors():
+                for done in pending:
+                    done.result()
+        except StorageError:
+            self._waiting, self._waiting_size = [], 0  # nothing may follow a gap
+            raise
 
 
 class _Timed:
@@ -268,8 +208,7 @@ class FilesystemStore:
         self._sync_files = sync_files
         self._observe = observe
         self.syncs = sync_files is not None
-        self.direct = True
-        """Whether large uploads are written past the page cache; false once that has failed."""
+        self.ways = Ways()
         with _StorageErrors():
             os.makedirs(self._blobs, exist_ok=True)
             os.makedirs(self._uploads, exist_ok=True)
