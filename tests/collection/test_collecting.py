@@ -9,12 +9,15 @@ from msgspec.structs import replace
 
 from entrepot.core.audit import NOBODY
 from entrepot.core.digest import Digest
-from entrepot.core.errors import BlobUnknownError, ManifestUnknownError
+from entrepot.core.errors import BlobUnknownError, ManifestUnknownError, UnsupportedError
+from entrepot.core.names import Tag
 from entrepot.db.collection import measure_queue
 from entrepot.db.doomed import list_failed_deletions
 from entrepot.services import pull
 from entrepot.services.delete import delete_blob
+from entrepot.services.push import ManifestRules, PushedManifest, put_manifest
 from entrepot.services.removing import LEASE
+from entrepot.services.trash import Selection, restore
 from entrepot.storage.memory import MemoryStore
 from tests.collection.sites import DAY, GRACE, SECOND, START, TRASH, A, B, Site
 from tests.wire import images
@@ -316,6 +319,32 @@ async def test_a_blob_that_was_unlinked_goes(site: Site) -> None:
     await delete_blob(site.stores, A, digest, by=NOBODY)
     await site.collect_for(3 * GRACE)
     assert await site.objects() == await site.blobs() == set()
+
+
+async def test_children_that_come_after_their_index_stay_with_it(engine_site: Site) -> None:
+    """Where an index need not be complete; also when one comes while the index is in the trash."""
+    site = engine_site
+    first, second, third = (images.image(f"child {number}") for number in range(3))
+    index = images.index([first, second, third])
+    await site.push("a", first.digest, first)
+    payload, kind = index.manifest.data, index.manifest.media_type
+    pushed = PushedManifest(A, Tag("latest"), payload, kind)
+    sparse = ManifestRules(platforms=frozenset())
+    await put_manifest(site.stores, pushed, rules=sparse)
+    await site.push("a", second.digest, second)
+    with pytest.raises(UnsupportedError):
+        await site.delete("a", second.digest)
+    await site.delete("a", index.digest)
+    await site.push("a", third.digest, third)
+    restored = await restore(site.stores, Selection(repository="a"), by=NOBODY)
+    assert (restored.manifests, restored.tags) == (1, 1)
+    await site.collect_for(2 * TRASH + 3 * GRACE)
+    every = {index.digest, first.digest, second.digest, third.digest}
+    assert await site.manifests() == every
+    assert await site.count("absent_children") == 0
+    await site.untag("a", "latest")
+    await site.collect_for(TRASH + 6 * GRACE, pieces=24)
+    assert await site.manifests() == await site.blobs() == set()
 
 
 @pytest.mark.parametrize("deeper", [False, True])

@@ -30,6 +30,11 @@ _FIND_ID = "SELECT id FROM manifests WHERE repository_id = :repository AND diges
 _FIND_OTHER = """
     SELECT 1 FROM manifests WHERE repository_id = :repository AND id <> :manifest LIMIT 1
 """
+_FIND_ADDED = """
+    SELECT id, EXISTS (
+        SELECT 1 FROM absent_children WHERE repository_id = :repository AND digest = :digest
+    ) FROM manifests WHERE repository_id = :repository AND digest = :digest
+"""
 _ADD = """
     INSERT INTO manifests (repository_id, digest, media_type, artifact_type, subject, size,
                            created_at, created_by, annotations, payload)
@@ -46,6 +51,18 @@ _ADD_CHILD = """
     INSERT INTO manifest_children (parent_id, child_id) VALUES (:manifest, :child)
     ON CONFLICT (parent_id, child_id) DO NOTHING
 """
+_ADD_ABSENT = """
+    INSERT INTO absent_children (parent_id, digest, repository_id)
+    VALUES (:manifest, :digest, :repository)
+    ON CONFLICT (parent_id, digest) DO NOTHING
+"""
+_ADD_TO_PARENTS = """
+    INSERT INTO manifest_children (parent_id, child_id)
+    SELECT parent_id, CAST(:manifest AS BIGINT) FROM absent_children
+    WHERE repository_id = :repository AND digest = :digest
+    ON CONFLICT (parent_id, child_id) DO NOTHING
+"""
+_IS_PRESENT = "DELETE FROM absent_children WHERE repository_id = :repository AND digest = :digest"
 _DELETE = "DELETE FROM manifests WHERE id = :manifest"
 _LIST_REFERRERS = """
     SELECT manifests.digest, manifests.media_type, manifests.artifact_type, manifests.size,
@@ -113,7 +130,11 @@ async def find_manifest_id(reader: Reader, repository: int, digest: Digest) -> i
 async def add_manifest(
     transaction: Transaction, home: Home, new: NewManifest, *, children: list[int], now: int
 ) -> int:
-    """Store a manifest with what it refers to, unless the repository has it; return its id."""
+    """Store a manifest with what it refers to, unless the repository has it; return its id.
+
+    Not all that an index lists need be there (`validation.manifests.indexes`). What is not is
+    noted, and belongs to the index from the moment when it comes.
+    """
     subject = new.manifest.subject
     added = await transaction.execute(
         _ADD,
@@ -131,20 +152,32 @@ async def add_manifest(
         },
     )
     values = {"repository": home.id, "digest": new.digest.packed}
-    manifest = int(required(await transaction.fetch_one(_FIND_ID, values))[0])
+    manifest, awaited = required(await transaction.fetch_one(_FIND_ADDED, values))
     blobs = set(new.manifest.blobs())
     await transaction.execute_many(
         _ADD_BLOB,
         ({"manifest": manifest, "digest": b.packed, "repository": home.id} for b in blobs),
     )
+    listed = {Digest(child.digest) for child in new.manifest.children}
+    if len(listed) > len(set(children)):
+        found = {child: await find_manifest_id(transaction, home.id, child) for child in listed}
+        children = [number for number in found.values() if number is not None]
+        absent = [child.packed for child, number in found.items() if number is None]
+        await transaction.execute_many(
+            _ADD_ABSENT,
+            ({"manifest": manifest, "digest": d, "repository": home.id} for d in absent),
+        )
     await transaction.execute_many(
         _ADD_CHILD, ({"manifest": manifest, "child": child} for child in children)
     )
+    if awaited:
+        await transaction.execute(_ADD_TO_PARENTS, values | {"manifest": manifest})
+        await transaction.execute(_IS_PRESENT, values)
     if added and home.counted:
         others = {"repository": home.id, "manifest": manifest}
         first = await transaction.fetch_one(_FIND_OTHER, others) is None
         await count(transaction, home.counted, {"manifests": 1, "repositories": int(first)})
-    return manifest
+    return int(manifest)
 
 
 async def delete_manifests(

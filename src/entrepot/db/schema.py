@@ -197,6 +197,16 @@ manifest_children = Table(
     sqlite_with_rowid=False,
 )
 
+absent_children = Table(
+    "absent_children",
+    metadata,
+    _to_manifest("parent_id", primary_key=True),
+    Column("digest", PackedDigest, primary_key=True),
+    Column("repository_id", BigId, nullable=False),
+    Index(None, "repository_id", "digest"),
+    sqlite_with_rowid=False,
+)
+
 tags = Table(
     "tags",
     metadata,
