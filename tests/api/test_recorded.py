@@ -13,9 +13,11 @@ import pytest
 import entrepot
 from entrepot.api.routes import TABLE
 from entrepot.core.access import Action
-from tests.access.worlds import ROOT, Estate, Open, made
+from entrepot.core.audit import Record
+from tests.access.worlds import ROOT, SECOND, Estate, Open, made
 from tests.api.test_rights import HOW, MAKES, QUERIES, ask, furnished
 from tests.unit.identity.credentials import basic
+from tests.wire.images import image
 
 SOURCE = Path(entrepot.__file__).parent
 WRITES = {"write", "write_lazily"}
@@ -122,12 +124,25 @@ def test_who_writes_by_the_trail_says_what() -> None:
     assert silent == []
 
 
-async def _events(registry: Estate, who: str, outcome: str) -> int:
+async def _records(registry: Estate, who: str, outcome: str) -> list[Record]:
+    """What was done, the newest first, but for logins."""
     await registry.stores.trail.flush()
     page = await registry.application._context.accounts.audit.search(
         {"actor": who, "outcome": outcome}, since=0, until=2**62, limit=1000
     )
-    return sum(found.record.action != "login" for found in page.found)
+    return [found.record for found in page.found if found.record.action != "login"]
+
+
+async def _events(registry: Estate, who: str, outcome: str) -> int:
+    return len(await _records(registry, who, outcome))
+
+
+def _is_whole(record: Record, registry: Estate) -> bool:
+    """Whether it says who, by which credential, from where, when, in which request, and why."""
+    said = (record.method, record.request_id, record.reason, record.node)
+    known = (record.actor_kind, record.address) == ("user", "127.0.0.1")
+    age = registry.stores.now() - record.occurred_at
+    return known and all(said) and 0 <= age < 600 * SECOND
 
 
 @pytest.mark.anyio
@@ -164,7 +179,48 @@ async def test_every_route_that_changes_something(estate: Open) -> None:
                 body=MAKES.get((route.method, route.path)),
             )
             assert answer.status < 300, (route, answer.body)
-            assert await _events(registry, ROOT, "success") > before, route
+            records = await _records(registry, ROOT, "success")
+            assert len(records) > before, route
+            assert all(_is_whole(each, registry) for each in records[: len(records) - before]), (
+                route,
+                records,
+            )
+
+
+@pytest.mark.anyio
+async def test_what_is_done_with_content(estate: Open) -> None:
+    """By the grant that allows it, if there is one; a blob alone is recorded where that is asked
+    for, and an upload that ends of which nothing comes is not.
+    """
+    pushed = image("recorded")
+    blob, kind = pushed.blobs[0], pushed.manifest.media_type
+    async with estate("operator", text="audit: {blobs: true, pulls: true}\n") as registry:
+        await registry.namespaces.create("team", by="test")
+        (grant,) = await registry.give(made("team", "user:operator", "operator"))
+        uploads, manifests = "/v2/team/a/blobs/uploads/", "/v2/team/a/manifests"
+        mount, manifest = f"mount={blob.digest}&from=team/a", pushed.manifest.data
+        expected: list[tuple[str, str, str, bytes, str]] = [
+            *(
+                ("POST", uploads, f"digest={each.digest}", each.data, "blob.push")
+                for each in pushed.blobs
+            ),
+            ("POST", "/v2/team/b/blobs/uploads/", mount, b"", "blob.mount"),
+            ("PUT", f"{manifests}/1", "", manifest, "manifest.push"),
+            ("GET", f"{manifests}/1", "", b"", "manifest.pull"),
+            ("DELETE", f"{manifests}/1", "", b"", "tag.delete"),
+            ("DELETE", f"{manifests}/{pushed.digest}", "", b"", "manifest.delete"),
+            ("DELETE", f"/v2/team/b/blobs/{blob.digest}", "", b"", "blob.delete"),
+        ]
+        for method, path, query, body, action in expected:
+            before = await _events(registry, "operator", "success")
+            answer = await registry.ask(
+                "operator", method, path, query=query, body=body, kind=kind if body else ""
+            )
+            assert answer.status < 300, (path, answer.body)
+            records = await _records(registry, "operator", "success")
+            (new,) = records[: len(records) - before]
+            assert (new.action, new.grant_id, new.repository) == (action, grant, path[4:10])
+            assert _is_whole(new, registry), new
 
 
 @pytest.mark.anyio
