@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -123,6 +124,29 @@ async def test_a_dry_run_changes_nothing_and_foresees_the_pass(site: Site) -> No
         assert foreseen["repositories"] == 0, "it is not empty before the pass"
     assert await site.objects() == {blob.digest for blob in one.blobs}
     assert repositories == 1, "c has nothing in it any more"
+
+
+async def test_what_is_asked_to_go_late_in_a_pass_stays_as_long(site: Site) -> None:
+    """Whoever was told of a manifest before its review was written relies on half a grace period,
+    however long the pass had taken until then.
+    """
+    for number in range(501):
+        lonely = images.index([], fields={"annotations": {"number": str(number)}})
+        await site.put("a", lonely.digest, lonely)
+    await site.change("DELETE FROM manifest_reviews")
+
+    def slow() -> int:
+        site.clocks.go(SECOND)
+        return site.clocks.wall
+
+    site.stores = dataclasses.replace(site.stores, now=slow)
+    assert (await run(site, delete_untagged=True))["queued"] == 501
+    rows = await site.index.fetch_all(
+        "SELECT review_after, COUNT(*) FROM manifest_reviews GROUP BY 1 ORDER BY 1", {}
+    )
+    (early, many), (late, one) = rows
+    assert (many, one) == (500, 1)
+    assert late > early
 
 
 @pytest.mark.parametrize("untagged", [True, False], ids=["usual", "kept otherwise"])

@@ -125,17 +125,18 @@ class Passes:
         count them. They go, unless something needs them by then, when that is over for which
         whoever was told that they exist can rely on it.
         """
-        after = self._stores.now() + self._stores.keeping.told
         last = 0
         while page := await list_manifests(self._stores.index, manifest=last, limit=_PAGE):
             untagged = [manifest for manifest in page if manifest.untagged]
             if not report.dry_run:
-                await self._ask_for([manifest.id for manifest in untagged], after)
+                await self._ask_for([manifest.id for manifest in untagged])
             report.add_queued(Removed(found.name, found.digest) for found in untagged)
             last = page[-1].id
 
-    async def _ask_for(self, manifests: Sequence[int], after: int) -> None:
+    async def _ask_for(self, manifests: Sequence[int]) -> None:
         async def work(transaction: Transaction) -> None:
+            # From the moment when they are written: until then clients are told without a trace.
+            after = self._stores.now() + self._stores.keeping.told
             for manifest in manifests:
                 await review_manifest(transaction, manifest, after=after, event="asked")
 
