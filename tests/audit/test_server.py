@@ -198,9 +198,14 @@ def test_it_verifies_and_shows_what_was_changed(tmp_path: Path) -> None:
 def test_a_log_shipper_gets_every_event(running: Registry, ada: Client) -> None:
     """As lines of JSON in Elastic Common Schema."""
     ada.push("team/c", "shipped")
-    lines = (Path(running.config_path).parent / "audit.jsonl").read_text().splitlines()
-    events = [json.loads(line) for line in lines]
-    pushed = [event for event in events if event["entrepot"].get("tag") == "shipped"]
+
+    def shipped() -> list[Any]:
+        lines = (Path(running.config_path).parent / "audit.jsonl").read_text().splitlines()
+        events = [json.loads(line) for line in lines]
+        return [event for event in events if event["entrepot"].get("tag") == "shipped"]
+
+    wait_until(lambda: bool(shipped()), what="the line of the push")
+    pushed = shipped()
     assert [event["event"]["action"] for event in pushed] == ["manifest.push"]
     assert pushed[0]["user"]["name"] == "ada"
     assert pushed[0]["client"]["ip"] == "203.0.113.8"
