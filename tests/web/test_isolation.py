@@ -60,3 +60,37 @@ async def test_every_page_is_about_whoever_looks_at_it(house: Open) -> None:
         assert not any(told_of for *_, told_of in after)
         assert (await root.get("/account", follow_redirects=False)).status_code == 200
         assert (await root.get("/api/v1/users/root/tokens")).json()["items"][0]["id"] == token
+
+
+async def test_what_is_done_on_pages_is_recorded(house: Open) -> None:
+    """Who, from where, by which way, in which request and why, as over the API."""
+    async with house() as registry, registry.browser() as here, registry.browser() as there:
+        for browser in (there, here):
+            await log_in(browser)
+        index = registry.context.stores.index
+        ((other,), (own,)) = await index.fetch_all(
+            "SELECT id FROM browser_sessions ORDER BY id", {}
+        )
+        assert own != other
+        form = {"token": field_of(await here.get("/account")), "name": "laptop", "actions": ""}
+        assert (await here.post("/account/tokens", data=form)).status_code == 200
+        ((made,),) = await index.fetch_all("SELECT id FROM credentials", {})
+        for path in (
+            f"/account/tokens/{made}/revoke",
+            f"/account/sessions/{other}/end",
+            "/auth/logout",
+        ):
+            assert (await here.post(path, data=form)).status_code == 200
+        await registry.context.stores.trail.flush()
+        rows = await index.fetch_all(
+            "SELECT action, outcome, actor, actor_kind, method, address, request_id, reason"
+            " FROM audit_events WHERE actor = 'root' ORDER BY id",
+            {},
+        )
+        done = [row[0] for row in rows if row[0] != "login"]
+        assert done == ["token.create", "token.revoke", "logout", "logout"]
+        for _, outcome, actor, kind, method, address, request, reason in rows:
+            assert (outcome, actor, kind, method) == ("success", "root", "user", "local")
+            assert address
+            assert request
+            assert reason
