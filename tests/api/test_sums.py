@@ -176,6 +176,9 @@ async def test_reports_name_nothing_that_is_hidden(estate: Open) -> None:
         run = await told(registry, "ann", "GET", "/retention/runs/team", query="run=2")
         assert "freed" not in run["report"]
         assert run["report"]["stopped"] == {"team": ["team/app: all 2 tags would go"]}
+        for who, count in (("ann", 2), (ROOT, 3)):
+            shown = await told(registry, who, "GET", "/namespaces/team")
+            assert shown["repositories"] == count
         plans = (await told(registry, "ann", "GET", "/retention/previews/team"))["items"]
         assert [plan["repository"] for plan in plans] == ["team/app", "team/other"]
         plans = (await told(registry, ROOT, "GET", "/retention/previews/team"))["items"]

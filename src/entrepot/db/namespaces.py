@@ -27,12 +27,16 @@ _TAKE_REPOSITORIES = """
 _GIVE_NAMESPACES = "UPDATE namespaces SET parent_id = :parent WHERE parent_id = :id"
 _GIVE_REPOSITORIES = "UPDATE repositories SET namespace_id = :parent WHERE namespace_id = :id"
 _FIND_ROBOT = "SELECT name FROM robots WHERE namespace_id = :id LIMIT 1"
-_COUNT_REPOSITORIES = """
-    SELECT COUNT(*) FROM repositories WHERE namespace_id = :id AND (
+_IN_IT: Final = """
+    namespace_id = :id AND (
         EXISTS (SELECT 1 FROM manifests WHERE manifests.repository_id = repositories.id)
         OR NOT EXISTS (SELECT 1 FROM trash WHERE trash.repository_id = repositories.id)
     )
 """
+_COUNT_REPOSITORIES = f"SELECT COUNT(*) FROM repositories WHERE {_IN_IT}"  # noqa: S608 - a constant
+_LIST_REPOSITORIES = f"""
+    SELECT name FROM repositories WHERE {_IN_IT} AND name > :last ORDER BY name LIMIT :limit
+"""  # noqa: S608 - a constant
 _REMOVE = "DELETE FROM namespaces WHERE id = :id"
 
 _AFTER_SLASH: Final = chr(ord("/") + 1)
@@ -97,6 +101,14 @@ async def count_repositories(reader: Reader, namespace: int) -> int:
     everything is in the trash.
     """
     return int(required(await reader.fetch_one(_COUNT_REPOSITORIES, {"id": namespace}))[0])
+
+
+async def list_repositories_of(
+    reader: Reader, namespace: int, *, last: str, limit: int
+) -> list[str]:
+    """Return the names of at most `limit` of these repositories, after `last`."""
+    values = {"id": namespace, "last": last, "limit": limit}
+    return [row[0] for row in await reader.fetch_all(_LIST_REPOSITORIES, values)]
 
 
 async def remove_namespace(transaction: Transaction, namespace: int, *, parent: int) -> None:

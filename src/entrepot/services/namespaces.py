@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
@@ -26,11 +27,16 @@ from entrepot.db.namespaces import (
     find_nearest_namespace,
     find_robot_in,
     list_namespaces,
+    list_repositories_of,
     remove_namespace,
 )
 from entrepot.db.protections import find_protection_in
 from entrepot.db.revision import bump_revision
+from entrepot.services.access import Visible
 from entrepot.services.audit import Notes, Trail
+
+_PAGE: Final = 1000
+"""Repositories that are looked at together, if not all of them may be visible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +79,18 @@ class Namespaces:
         above = await list_namespaces(self._index)
         return _known(namespace, Policy({entry.name: entry for entry in above}))
 
-    async def repositories(self, name: str) -> int:
-        """Return how many repositories are in a namespace and in none below it."""
+    async def repositories(self, name: str, visible: Visible | None = None) -> int:
+        """Return how many repositories are in a namespace and in none below it, of those that are
+        visible, or of all.
+        """
         namespace = await known_namespace(self._index, parse_namespace(name))
-        return await count_repositories(self._index, namespace.id)
+        if visible is None:
+            return await count_repositories(self._index, namespace.id)
+        count, last = 0, ""
+        while page := await list_repositories_of(self._index, namespace.id, last=last, limit=_PAGE):
+            count += sum(map(visible.shows, page))
+            last = page[-1]
+        return count
 
     async def find_obstacles(self, text: str) -> Sequence[str]:
         """Return why a namespace can't be deleted with those below it, whatever becomes of their

@@ -100,7 +100,7 @@ class NamespaceView(Struct, frozen=True):
 
 
 class NamespaceDetail(NamespaceView, frozen=True):
-    """A namespace with the number of repositories that are in it, and in none below it."""
+    """A namespace with the number of repositories that you may see in it, and in none below it."""
 
     repositories: int
 

@@ -14,6 +14,7 @@ from entrepot.api.v1.forms import (
     Page,
 )
 from entrepot.api.v1.operation import Call, sees
+from entrepot.core.access import Action
 
 
 async def list_namespaces(
@@ -39,9 +40,10 @@ async def create_namespace(call: Call, body: NamespaceMake) -> NamespaceView:
 
 
 async def show_namespace(call: Call, namespace: str) -> NamespaceDetail:
-    """Show a namespace."""
+    """Show a namespace, with the number of repositories that you may see in it."""
     known = await call.services.namespaces.find(namespace)
-    count = await call.services.namespaces.repositories(namespace)
+    visible = await call.services.access.visible(call.identity, Action.LIST)
+    count = await call.services.namespaces.repositories(namespace, visible)
     shown = NamespaceView.of(known)
     return NamespaceDetail(**msgspec.structs.asdict(shown), repositories=count)
 
