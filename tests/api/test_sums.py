@@ -183,3 +183,28 @@ async def test_reports_name_nothing_that_is_hidden(estate: Open) -> None:
         assert [plan["repository"] for plan in plans] == ["team/app", "team/other"]
         plans = (await told(registry, ROOT, "GET", "/retention/previews/team"))["items"]
         assert [plan["repository"] for plan in plans] == ["team/app", "team/other", "team/secret"]
+
+
+@pytest.mark.anyio
+async def test_pages_tell_of_nothing_that_is_hidden(estate: Open) -> None:
+    """What lies between is skipped; there is a next page only if there is something on it."""
+    async with estate("ann") as registry:
+        await furnish(registry)
+        for name in ("dark/app", "team/app", "dark/other", "team/other", "dark/last"):
+            await push(registry, name, OWN, "held")
+            hold = {"repository": name, "reason": "a test"}
+            await told(registry, ROOT, "POST", "/holds", body=hold)
+            for tag in ("gone", "gone-too"):
+                await push(registry, f"{name}-deleted", OWN, tag)
+                path = f"/v2/{name}-deleted/manifests/{tag}"
+                assert (await registry.ask(ROOT, "DELETE", path)).status == 202
+        for path, kept in (("/holds", 2), ("/trash", 4)):
+            for limit in range(1, kept + 1):
+                found, query = list[Any](), f"limit={limit}"
+                while query:
+                    page = await told(registry, "ann", "GET", path, query=query)
+                    assert len(page["items"]) == min(limit, kept - len(found))
+                    assert "dark" not in str(page)
+                    found += page["items"]
+                    query = page["next"].partition("?")[2] if page["next"] else ""
+                assert len({entry["id"] for entry in found}) == kept == len(found), (path, limit)

@@ -44,18 +44,18 @@ async def unprotect_tags(call: Call, protection: int) -> ProtectionView:
 async def list_holds(
     call: Call, *, repository: str = "", limit: Limit = PAGE, after: After = ""
 ) -> Page[HoldView]:
-    """List the holds on repositories that you may see, also those that have ended, oldest first. A
-    page may have fewer entries than asked for.
-    """
+    """List the holds on repositories that you may see, also those that have ended, oldest first."""
     name = str(RepositoryName.parse(repository)) if repository else ""
-    found = await service.list_holds(
-        call.content().index,
-        repository=name,
-        after=parse_mark(after, first=0),
-        limit=limit + 1,
-    )
-    shown = [HoldView.of(hold) for hold in found[:limit] if await sees(call, hold.repository)]
-    return Page(shown, str(found[limit - 1].id) if len(found) > limit else None)
+    index, last = call.content().index, parse_mark(after, first=0)
+    found: list[HoldView] = []
+    while page := await service.list_holds(index, repository=name, after=last, limit=PAGE):
+        for hold in page:
+            last = hold.id
+            if await sees(call, hold.repository):
+                if len(found) == limit:
+                    return Page(found, str(found[-1].id))
+                found.append(HoldView.of(hold))
+    return Page(found)
 
 
 async def place_hold(call: Call, body: HoldMake) -> HoldView:

@@ -43,13 +43,13 @@ async def list_trash(
     while looked < _MOST:
         rows = await service.list_trash(stores.index, wanted, before=before, limit=PAGE)
         for row in rows:
-            if len(found) == limit:
-                return Page(found, str(before))
             before = row.id
             decision = await call.services.access.decide(
                 call.identity, Action.TAG, repository=row.repository
             )
             if decision.allowed:
+                if len(found) == limit:
+                    return Page(found, str(found[-1].id))
                 found.append(TrashView.of(row))
         if len(rows) < PAGE:
             return Page(found)
