@@ -303,7 +303,7 @@ async def test_a_clock_that_is_set_back_holds_nothing_up(place: Place) -> None:
         await asyncio.Event().wait()
         raise AssertionError
 
-    dead = place.runner(dies)
+    dead = place.runner(dies, lease=3600 * SECOND)  # it doesn't renew that meanwhile
     await dead.look()
     assert await place.runs.attendant() == dead._owner
     place.clock.now -= 24 * 3600 * SECOND
