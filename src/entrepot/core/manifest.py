@@ -98,6 +98,12 @@ class Manifest(msgspec.Struct, frozen=True):
             if not layer.foreign:
                 yield Digest(layer.digest)
 
+    @property
+    def largest(self) -> int:
+        """The bytes of the largest of those blobs, as the manifest has them."""
+        held = [layer.size for layer in self.layers if not layer.foreign]
+        return max(held, default=0) if self.config is None else max(self.config.size, *held, 0)
+
     def urls(self) -> Iterator[str]:
         """The addresses outside the registry that layers name."""
         for layer in self.layers:

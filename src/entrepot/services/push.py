@@ -1,8 +1,9 @@
 """Storing manifests (distribution-spec 1.1.1, "Pushing Manifests")."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -14,6 +15,7 @@ from entrepot.core.manifest import Descriptor, Manifest, parse
 from entrepot.core.names import Reference, RepositoryName, Tag
 from entrepot.db import Reader, Transaction
 from entrepot.db.blobs import find_linked_blob, mark_synced
+from entrepot.db.counting import Home
 from entrepot.db.manifests import NewManifest, add_manifest, find_manifest_id
 from entrepot.db.repositories import ensure_repository, find_repository
 from entrepot.db.reviews import review_manifest
@@ -23,6 +25,7 @@ from entrepot.services.audit import Notes
 from entrepot.services.protection import check_may_go
 from entrepot.services.stores import Stores
 from entrepot.services.takeover import take_over, take_over_content
+from entrepot.services.uploads import KEPT
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,10 @@ class Stored(NamedTuple):
     warnings: Sequence[str]
 
 
+class _UnsyncedError(Exception):
+    """Something that a manifest needs must be synced first."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Needs:
     """What a manifest refers to, as the repository has it."""
@@ -111,44 +118,75 @@ async def put_manifest(stores: Stores, pushed: PushedManifest, *, rules: Manifes
     tags = (pushed.reference,) if isinstance(pushed.reference, Tag) else pushed.tags
     now, keeping = stores.now(), stores.keeping
 
-    # First what takes time and needs no lock, then the transaction, which looks again.
+    # First what takes time, then the transaction, which looks again: alone if all is small.
     for tag in tags:
         await take_over(stores, pushed.name, tag)
     outlook = await look_ahead(stores, pushed.name, digest=digest, tags=tags)
-    needs = await _find_present(stores, pushed.name, manifest, rules)
-    await stores.blobs.sync(needs.unsynced)
+    synced: set[Digest] = set()
+
+    async def look() -> None:
+        needs = await _find_present(stores, pushed.name, manifest, rules)
+        await stores.blobs.sync(needs.unsynced)
+        synced.update(needs.unsynced)
 
     async def work(transaction: Transaction, notes: Notes) -> None:
         home = await ensure_repository(transaction, pushed.name, now=now)
-        children = (await _find_needs(transaction, home.id, manifest, rules)).children
-        stored = await add_manifest(transaction, home, new, children=children, now=now)
+        needs = await _find_needs(transaction, home.id, manifest, rules)
+        if stores.blobs.syncs and not synced.issuperset(needs.unsynced):
+            raise _UnsyncedError
+        stored = await add_manifest(transaction, home, new, children=needs.children, now=now)
         await mark_synced(transaction, needs.unsynced)
         notes.add(_told(pushed, digest, manifest, tags))
         for tag in tags:
-            target = (stored, digest)
             previous = await set_tag(
                 transaction,
                 home,
                 tag,
-                manifest=target,
+                manifest=(stored, digest),
                 actor=pushed.actor.name,
                 now=now,
                 review_after=now + keeping.deleted,
             )
             if previous is not None:
-                left = [previous]
-                await check_may_go(
-                    transaction, pushed.name, home.id, tags=[tag], manifests=left, now=now
-                )
+                await _check_move(transaction, pushed.name, home, tag, previous, now=now)
                 notes.add(_moved(pushed.name, tag, digest, previous))
         if not tags:
             after = now + keeping.grace
             await review_manifest(transaction, stored, after=after, event="manifest.pushed")
 
-    await stores.trail.write(work, by=pushed.actor)
+    write = partial(stores.trail.write, work, by=pushed.actor)
+    await _write(write, look, first=stores.blobs.syncs and manifest.largest > KEPT)
     if outlook.crossings:
         await note_crossings(stores, outlook.crossings, by=pushed.actor)
     return Stored(digest, manifest, outlook.warnings)
+
+
+async def _write(
+    write: Callable[[], Awaitable[None]], look: Callable[[], Awaitable[None]], *, first: bool
+) -> None:
+    """Write, after a look at what the manifest needs: `first`, or where the transaction misses
+    something.
+    """
+    looks = first
+    while True:
+        if looks:
+            await look()
+        try:
+            await write()
+            return
+        except _UnsyncedError:
+            looks = True
+        except ManifestBlobUnknownError:
+            if looks:
+                raise
+            looks = True
+
+
+async def _check_move(
+    reader: Reader, name: RepositoryName, home: Home, tag: Tag, previous: Digest, *, now: int
+) -> None:
+    """Raise `DeniedError` if a tag may not move away from a manifest."""
+    await check_may_go(reader, name, home.id, tags=[tag], manifests=[previous], now=now)
 
 
 def _told(pushed: PushedManifest, digest: Digest, manifest: Manifest, tags: Sequence[Tag]) -> Event:

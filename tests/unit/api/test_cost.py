@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,10 +14,20 @@ import pytest
 
 import entrepot
 from entrepot.api.asgi import Application
+from entrepot.core.digest import Digest
+from entrepot.db.blobs import find_linked_blob
 from entrepot.db.sqlite import SqliteDatabase
 from entrepot.storage import BlobStore, UploadStore
 from tests.unit.api.conftest import Site, running
-from tests.wire.images import DOCKER_LIST, docker_list, image
+from tests.wire.images import (
+    DOCKER_LIST,
+    Content,
+    config,
+    docker_list,
+    image,
+    manifest,
+    random_bytes,
+)
 
 OURS = str(Path(entrepot.__file__).parent)
 IMAGE = image("cost")
@@ -143,6 +154,41 @@ def test_a_blob(build: Callable[[str], Application]) -> None:
                     if commits == index._turns.commits():
                         assert len(costs.statements) == (1 if method == "HEAD" else 0)
                     assert costs.store_calls == calls
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "size, told, looks", [(2048, 2048, 0), (100_000, 100_000, 1), (100_000, 10, 1)]
+)
+def test_a_push_of_a_manifest(
+    build: Callable[[str], Application], size: int, told: int, looks: int
+) -> None:
+    """What a small image needs is looked at in the transaction alone, and kept in the index. What
+    is larger, whatever its manifest says of that, is synced first.
+    """
+    application = build("")
+    layer = Content("application/vnd.oci.image.layer.v1.tar", random_bytes(size, "pushed"))
+    made = manifest(config([], author="cost"), [layer])
+    document = json.loads(made.data)
+    document["layers"][0]["size"] = told
+    kind = (b"content-type", made.media_type.encode())
+
+    async def scenario() -> None:
+        async with running(application) as site:
+            for blob in (config([], author="cost"), layer):
+                query = b"digest=" + blob.digest.encode()
+                path = "/v2/a/blobs/uploads/"
+                assert (await site.ask("POST", path, query=query, body=blob.data)).status == 201
+            costs = Costs(application)
+            body = json.dumps(document).encode()
+            answer = await site.ask("PUT", "/v2/a/manifests/v1", headers=(kind,), body=body)
+            assert answer.status == 201, answer.body
+            assert costs.store_calls.count("sync") == looks
+            assert any("blob_bytes" in sql for sql in costs.statements) == bool(looks)
+            digest = Digest.parse(layer.digest)
+            found = await find_linked_blob(application._context.stores.index, 1, digest)
+            assert found == (size, True)
 
     asyncio.run(scenario())
 
