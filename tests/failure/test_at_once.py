@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -164,6 +165,8 @@ def test_patched_twice_at_once(
     with first, second:
         assert first.worker() != second.worker()
         first.begin("PATCH", location).send(blob.data[:first_bytes])
+        # To ask for a turn means to have it for a moment: not before the first one has asked.
+        wait_until(lambda: is_received(http), what="the first writer's request")
         wait_until(lambda: is_busy(http, location), what="the first writer's turn")
         second.begin("PATCH", location).send(b"from somebody else" * 100)
         refused = second.answer()
@@ -177,6 +180,13 @@ def test_patched_twice_at_once(
     assert (answer.status, answer.headers["range"]) == (202, f"0-{len(blob.data) - 1}")
     assert_status(finish(http, answer.headers["location"], blob.digest), 201)
     assert http.get(f"/v2/{repo}/blobs/{blob.digest}").content == blob.data
+
+
+def is_received(http: httpx.Client) -> bool:
+    """Whether a request that writes to an upload is being answered."""
+    text = http.get("/metrics").text
+    gauge = r'registry_http_in_flight_requests\{handler="blob_upload_chunk"\} [1-9]'
+    return re.search(gauge, text) is not None
 
 
 def is_busy(http: httpx.Client, location: str) -> bool:
