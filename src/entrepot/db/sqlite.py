@@ -37,7 +37,10 @@ _CHECKPOINT: Final = 256
 """Transactions after which the log is moved into the index."""
 
 _BUSY: Final = 30.0
-"""Seconds to wait for another program that holds the index, such as a backup."""
+_BREATH: Final = 0.01
+"""Seconds to wait for another program that holds the index, such as a backup, and between two looks
+whether it still does.
+"""
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -204,7 +207,7 @@ class SqliteDatabase(Statements):
                 return False
             try:
                 self._writer.execute("BEGIN IMMEDIATE")
-                self._commit([job])
+                self._commit([job], patience=0.0)
             except sqlite3.OperationalError:
                 return False  # another program, such as a backup, holds the index
             finally:
@@ -235,9 +238,7 @@ class SqliteDatabase(Statements):
         while batch := self._next_batch():
             durable = any(job.durable for job in batch)
             with self._writing, self._turns.wait():
-                self._writer.execute(f"PRAGMA busy_timeout = {_BUSY * 1000:.0f}")
-                self._commit(batch)
-                self._writer.execute("PRAGMA busy_timeout = 0")
+                self._commit(batch, patience=_BUSY)
             if durable:
                 self._sync(batch)
             for job in batch:
@@ -280,16 +281,16 @@ class SqliteDatabase(Statements):
 
     # A turn to write, here or there -------------------------------------------------------------
 
-    def _commit(self, batch: list[_Job]) -> None:
+    def _commit(self, batch: list[_Job], *, patience: float) -> None:
         began = time.perf_counter()
         self._unmoved += len(batch)
         try:
-            _commit_together(self._writer, batch)
+            _commit_together(self._writer, batch, patience)
         except sqlite3.Error:
             # One of them broke the transaction for all (a full disk does): each on its own.
             for job in batch:
                 try:
-                    _commit_together(self._writer, [job])
+                    _commit_together(self._writer, [job], patience)
                 except sqlite3.Error as error:
                     kind = DatabaseFullError if "full" in str(error) else DatabaseError
                     job.error = kind(f"the index can't be written: {error}")
@@ -304,9 +305,24 @@ def _turns_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.turns")
 
 
-def _commit_together(connection: sqlite3.Connection, batch: list[_Job]) -> None:
+def _begin(connection: sqlite3.Connection, patience: float) -> None:
+    """Begin to write, waiting some seconds for another program that holds the index. SQLite's own
+    patience would have to be set before each time, and costs as much as a statement.
+    """
+    until = time.monotonic() + patience
+    while True:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                raise
+        time.sleep(_BREATH)
+
+
+def _commit_together(connection: sqlite3.Connection, batch: list[_Job], patience: float) -> None:
     if not connection.in_transaction:
-        connection.execute("BEGIN IMMEDIATE")
+        _begin(connection, patience)
     try:
         if len(batch) == 1:
             done = _run_job(connection, batch[0])
