@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,7 @@ from entrepot.services.runs import Runs
 from entrepot.services.scrubbing import Scrubber
 from entrepot.services.timekeeping import Clock
 from entrepot.services.work import Runner
-from entrepot.storage import StorageError
-from entrepot.storage.memory import MemoryStore
+from entrepot.storage.filesystem import FilesystemStore
 from tests.collection.conftest import site, template  # noqa: F401 - fixtures
 from tests.collection.sites import GRACE, SECOND, Site
 from tests.objectstores import SeaweedFS
@@ -109,24 +109,27 @@ async def test_both_ways(site: Site) -> None:  # noqa: F811 - a fixture
     assert (report["left"], report["findings"]) == (0, [])
 
 
-class Unreadable(MemoryStore):
-    """A disk on which names can be read, and no content."""
-
-    async def open(self, digest: Digest) -> Any:  # noqa: ARG002
-        raise StorageError("input/output error")
+def make_unreadable(root: Path, digest: str) -> None:
+    """Put a folder in the place of a blob's file: it has a size, and no content."""
+    (path,) = root.rglob(f"{digest.partition(':')[2]}/data")
+    path.unlink()
+    path.mkdir()
 
 
 @pytest.mark.anyio
-async def test_what_can_not_be_read_is_not_set_apart(site: Site) -> None:  # noqa: F811 - a fixture
+async def test_what_can_not_be_read_is_not_set_apart(
+    site: Site,  # noqa: F811 - a fixture
+    tmp_path: Path,
+) -> None:
     """It is still told that it has another size."""
-    site.memory = Unreadable(now=site.clocks)
-    site.stores = site.stores_on(site.index, site.memory)
-    site.uploads._stores = site.stores
-    made = images.image("unreadable", layer_count=1)
-    await site.push("a", "latest", made)
-    short = made.blobs[0]
-    await site.memory.put(Digest(short.digest), short.data[:-1])
-    report = await check(site, fix=True)
+    with ThreadPoolExecutor(2) as threads:
+        files = FilesystemStore(tmp_path, threads=threads)
+        site.stores = site.stores_on(site.index, files)
+        site.uploads._stores = site.stores
+        made = images.image("unreadable", layer_count=1)
+        await site.push("a", "latest", made)
+        make_unreadable(tmp_path, made.blobs[0].digest)
+        report = await check(site, fix=True)
     assert (report["resized"], report["set_apart"], report["left"]) == (1, 0, 1)
     assert [found["action"] for found in report["findings"]] == [""]
 
