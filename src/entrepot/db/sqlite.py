@@ -315,7 +315,8 @@ def _begin(connection: sqlite3.Connection, patience: float) -> None:
             connection.execute("BEGIN IMMEDIATE")
             return
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # for whatever reason
+            if not busy or time.monotonic() >= until:
                 raise
         time.sleep(_BREATH)
 
