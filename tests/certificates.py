@@ -24,15 +24,18 @@ class Pair:
 class Authority:
     """Signs certificates; its own is `ca.crt` in the folder it was made in."""
 
-    def __init__(self, folder: Path, *, name: str = "Test authority") -> None:
+    def __init__(
+        self, folder: Path, *, name: str = "Test authority", signed_by: Authority | None = None
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _named(name)
-        constraints = x509.BasicConstraints(ca=True, path_length=0)
-        builder = _builder(self._name, self._name, self._key, days=30)
+        above = signed_by or self
+        constraints = x509.BasicConstraints(ca=True, path_length=None)
+        builder = _builder(self._name, above._name, self._key, days=30)
         self._own = builder.add_extension(constraints, critical=True).sign(
-            self._key, hashes.SHA256()
+            above._key, hashes.SHA256()
         )
         self.certificate = folder / "ca.crt"
         self.certificate.write_bytes(self._own.public_bytes(serialization.Encoding.PEM))
@@ -44,10 +47,12 @@ class Authority:
         )
         return self._sign(name, names, usage=ExtendedKeyUsageOID.SERVER_AUTH, days=days)
 
-    def client(self, name: str = "client") -> Pair:
-        """A certificate that a client shows; its common name is `name`."""
+    def client(self, name: str = "client", *, days: int = 10) -> Pair:
+        """A certificate that a client shows; its common name is `name`. It has expired since
+        yesterday if `days` is -1.
+        """
         names = x509.SubjectAlternativeName([x509.DNSName(name)])
-        return self._sign(name, names, usage=ExtendedKeyUsageOID.CLIENT_AUTH, days=10)
+        return self._sign(name, names, usage=ExtendedKeyUsageOID.CLIENT_AUTH, days=days)
 
     def _sign(
         self,

@@ -10,7 +10,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import httpx
 import pytest
@@ -26,9 +26,25 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
-def tls(pair: Pair, **more: Any) -> dict[str, Any]:
+Serving = Literal["granian", "ours"]
+
+
+@pytest.fixture(params=get_args(Serving))
+def serving(request: pytest.FixtureRequest) -> Serving:
+    """What serves: granian, or, where users are told by their certificates, `server/http1.py`."""
+    kind: Serving = request.param
+    return kind
+
+
+def tls(pair: Pair, serving: Serving = "granian", **more: Any) -> dict[str, Any]:
     section = {"certificate": str(pair.certificate), "key": str(pair.key), **more}
-    return {"http": {"tls": section}}
+    if serving == "granian":
+        return {"http": {"tls": section}}
+    own = {
+        "clientcas": [str(pair.certificate.with_name("ca.crt"))],
+        "clientauth": "verify-client-cert-if-given",
+    }
+    return {"http": {"tls": {**own, **section}}, "auth": {"certificate": {}}}
 
 
 def context(authority: Authority, *, shown: Pair | None = None) -> ssl.SSLContext:
@@ -37,6 +53,11 @@ def context(authority: Authority, *, shown: Pair | None = None) -> ssl.SSLContex
     if shown is not None:
         made.load_cert_chain(shown.certificate, shown.key)
     return made
+
+
+def somebody(authority: Authority) -> ssl.SSLContext:
+    """A client that is known wherever certificates tell users."""
+    return context(authority, shown=authority.client())
 
 
 def handshake(registry: Registry, using: ssl.SSLContext) -> tuple[str | None, str | None, bytes]:
@@ -60,12 +81,14 @@ def test_http2_is_agreed_on(authority: Authority, tmp_path: Path) -> None:
         assert (answer.status_code, answer.http_version) == (200, "HTTP/2")
 
 
-def test_http2_can_be_disabled(authority: Authority, tmp_path: Path) -> None:
-    config = tls(authority.server())
-    config["http"]["http2"] = {"disabled": True}
+def test_http2_can_be_disabled(authority: Authority, tmp_path: Path, serving: Serving) -> None:
+    """Where certificates tell users, it is never offered."""
+    config = tls(authority.server(), serving)
+    if serving == "granian":
+        config["http"]["http2"] = {"disabled": True}
     with start_registry(tmp_path / "r", config=config) as registry:
         assert handshake(registry, context(authority))[1] == "http/1.1"
-        assert httpx.get(f"{registry.url}/v2/", verify=context(authority)).status_code == 200
+        assert httpx.get(f"{registry.url}/v2/", verify=somebody(authority)).status_code == 200
 
 
 def only(version: ssl.TLSVersion, authority: Authority) -> ssl.SSLContext:
@@ -74,14 +97,18 @@ def only(version: ssl.TLSVersion, authority: Authority) -> ssl.SSLContext:
     return made
 
 
-def test_tls_1_2_is_the_lowest_version(authority: Authority, tmp_path: Path) -> None:
-    with start_registry(tmp_path / "r", config=tls(authority.server())) as registry:
+def test_tls_1_2_is_the_lowest_version(
+    authority: Authority, tmp_path: Path, serving: Serving
+) -> None:
+    with start_registry(tmp_path / "r", config=tls(authority.server(), serving)) as registry:
         assert handshake(registry, context(authority))[0] == "TLSv1.3"
         assert handshake(registry, only(ssl.TLSVersion.TLSv1_2, authority))[0] == "TLSv1.2"
 
 
-def test_tls_1_3_can_be_the_lowest_version(authority: Authority, tmp_path: Path) -> None:
-    config = tls(authority.server(), minimumtls="tls1.3")
+def test_tls_1_3_can_be_the_lowest_version(
+    authority: Authority, tmp_path: Path, serving: Serving
+) -> None:
+    config = tls(authority.server(), serving, minimumtls="tls1.3")
     with start_registry(tmp_path / "r", config=config) as registry:
         assert handshake(registry, context(authority))[0] == "TLSv1.3"
         with pytest.raises((ssl.SSLError, ConnectionError)):
@@ -89,12 +116,15 @@ def test_tls_1_3_can_be_the_lowest_version(authority: Authority, tmp_path: Path)
 
 
 @pytest.mark.parametrize("mode", ["", "require-and-verify-client-cert"])
-def test_client_certificates_are_required(authority: Authority, tmp_path: Path, mode: str) -> None:
+def test_client_certificates_are_required(
+    authority: Authority, tmp_path: Path, mode: str, serving: Serving
+) -> None:
     """With `clientcas` nobody comes in without a certificate of one of them."""
     other = Authority(tmp_path / "other", name="Another authority")
     stranger = Authority(tmp_path / "stranger", name="A stranger")
     config = tls(
         authority.server(),
+        serving,
         clientcas=[str(other.certificate), str(authority.certificate)],
         clientauth=mode,
     )
@@ -107,29 +137,38 @@ def test_client_certificates_are_required(authority: Authority, tmp_path: Path, 
                 httpx.get(f"{registry.url}/v2/", verify=unknown)
 
 
-def test_client_certificates_can_be_optional(authority: Authority, tmp_path: Path) -> None:
+def test_client_certificates_can_be_optional(
+    authority: Authority, tmp_path: Path, serving: Serving
+) -> None:
+    """A wrong one is refused; without one there is a connection, and nobody is known."""
     stranger = Authority(tmp_path / "stranger", name="A stranger")
     config = tls(
         authority.server(),
+        serving,
         clientcas=[str(authority.certificate)],
         clientauth="verify-client-cert-if-given",
     )
     with start_registry(tmp_path / "r", config=config) as registry:
-        for known in (context(authority), context(authority, shown=authority.client())):
-            assert httpx.get(f"{registry.url}/v2/", verify=known).status_code == 200
+        answer = httpx.get(f"{registry.url}/v2/", verify=context(authority))
+        assert answer.status_code == (200 if serving == "granian" else 401)
+        answer = httpx.get(f"{registry.url}/v2/", verify=somebody(authority))
+        assert answer.status_code == 200
         wrong = context(authority, shown=stranger.client())
         with pytest.raises(httpx.TransportError):
             httpx.get(f"{registry.url}/v2/", verify=wrong)
 
 
-def test_a_changed_certificate_is_taken_up(authority: Authority, tmp_path: Path) -> None:
+def test_a_changed_certificate_is_taken_up(
+    authority: Authority, tmp_path: Path, serving: Serving
+) -> None:
     """Without a signal; half a pair, or rubbish, changes nothing and is logged as an error."""
     used = Authority(tmp_path / "used").server()
+    shutil.copyfile(authority.certificate, used.certificate.with_name("ca.crt"))
     pairs = first, second = authority.server("first"), authority.server("second")
     replace(used, first)
     shows = {pair: ssl.PEM_cert_to_DER_cert(pair.certificate.read_text()) for pair in pairs}
-    with start_registry(tmp_path / "r", config=tls(used)) as registry:
-        trusting = context(authority)
+    with start_registry(tmp_path / "r", config=tls(used, serving)) as registry:
+        trusting = somebody(authority)
         assert handshake(registry, trusting)[2] == shows[first]
         replace(used, Pair(second.certificate, first.key))
         wait_until(lambda: "was not reloaded" in registry.log(), what="the complaint")
@@ -166,9 +205,11 @@ def test_a_certificate_that_cannot_be_used_ends_the_start(
     assert "Traceback" not in str(caught.value)
 
 
-def test_silence_after_the_handshake_is_cut_off(authority: Authority, tmp_path: Path) -> None:
+def test_silence_after_the_handshake_is_cut_off(
+    authority: Authority, tmp_path: Path, serving: Serving
+) -> None:
     """Who sends nothing, or keeps an HTTP/2 connection without using it, loses the connection."""
-    config = tls(authority.server())
+    config = tls(authority.server(), serving)
     config["http"]["limits"] = {"headertimeout": "300ms", "keepalivetimeout": "300ms"}
     with start_registry(tmp_path / "r", config=config) as registry:
         for sent in (b"", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"):
@@ -181,15 +222,19 @@ def test_silence_after_the_handshake_is_cut_off(authority: Authority, tmp_path: 
                     pass
 
 
-def test_a_slow_request_is_not_silence(authority: Authority, tmp_path: Path) -> None:
+def test_a_slow_request_is_not_silence(
+    authority: Authority, tmp_path: Path, serving: Serving
+) -> None:
     """A connection with a request in progress stays, however long no data goes either way."""
-    config = tls(authority.server())
+    config = tls(authority.server(), serving)
+    if serving == "ours":
+        config["access"] = {"enabled": False}
     config["http"]["limits"] = {"keepalivetimeout": "1s", "idletimeout": "60s"}
     content = b"slow"
     digest = hashlib.sha256(content).hexdigest()
     with (
         start_registry(tmp_path / "r", config=config) as registry,
-        httpx.Client(verify=context(authority), http2=True, timeout=20) as client,
+        httpx.Client(verify=somebody(authority), http2=True, timeout=20) as client,
     ):
         idle = threading.Event()
 
@@ -203,4 +248,5 @@ def test_a_slow_request_is_not_silence(authority: Authority, tmp_path: Path) -> 
             params={"digest": f"sha256:{digest}"},
             content=body(),
         )
-        assert (answer.status_code, answer.http_version) == (201, "HTTP/2")
+        version = "HTTP/2" if serving == "granian" else "HTTP/1.1"
+        assert (answer.status_code, answer.http_version) == (201, version)

@@ -12,13 +12,14 @@ from entrepot.api.cookies import SESSION, read_cookie
 from entrepot.api.http import Request
 from entrepot.api.logins import NOT_BY_LOGIN, why
 from entrepot.api.route import BY_SESSION, WEB, Route
-from entrepot.api.same_site import check_same_site
+from entrepot.api.same_site import check_same_site, is_by_browser
 from entrepot.api.v1.operation import Operation
 from entrepot.core.access import Action, Identity, Origin
 from entrepot.core.audit import event
 from entrepot.core.decision import Decision
 from entrepot.core.errors import (
     BlobUnknownError,
+    CertificateRefusedError,
     DeniedError,
     InsufficientScopeError,
     ManifestUnknownError,
@@ -59,7 +60,8 @@ async def identify(context: Context, request: Request, route: Route, origin: Ori
 
     Raises:
         UnauthorizedError: the credentials are no good, or there must be some.
-        CrossSiteError: another site sent the request, with the cookie of a session.
+        CrossSiteError: another site sent the request, with the cookie of a session, or what a
+            browser adds by itself as well: its certificate.
     """
     authorization = request.header(b"authorization")
     if context.browser is not None and (
@@ -73,7 +75,8 @@ async def identify(context: Context, request: Request, route: Route, origin: Ori
     try:
         identity = await context.authenticator.authenticate(authorization, origin)
     except UnauthorizedError as error:
-        if authorization is not None or not context.access.enabled:
+        brought = authorization is not None or isinstance(error, CertificateRefusedError)
+        if brought or not context.access.enabled:
             context.logins.failed(request, authorization, error)
             raise
         identity = _NOBODY
@@ -84,6 +87,8 @@ async def identify(context: Context, request: Request, route: Route, origin: Ori
         context.logins.succeeded(request, identity)
     request.identity = identity
     request.actor = identity.name
+    if identity.method == "certificate" and is_by_browser(request):
+        check_same_site(request, context.links)
 
 
 async def _by_session(

@@ -88,6 +88,11 @@ class Application:
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
 
+    def certificate_refused(self, address: str, reason: str) -> None:
+        """Note a client certificate that the server has refused, for the audit log."""
+        self._metrics.authentication("certificate", "refused")
+        self._context.logins.certificate_refused(address, reason)
+
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         try:

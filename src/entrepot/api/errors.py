@@ -35,6 +35,7 @@ STATUS: Final[dict[type[ProtocolError], int]] = {
     errors.TooManyTagsError: 414,
     errors.TooManyRequestsError: 429,
     errors.UnauthorizedError: 401,
+    errors.CertificateRefusedError: 401,
     errors.InsufficientScopeError: 401,
     errors.InvalidTokenError: 401,
     errors.UnavailableError: 503,

@@ -9,7 +9,13 @@ from entrepot.api.http import Request
 from entrepot.core.access import Identity
 from entrepot.core.audit import Actor, event
 from entrepot.core.credentials import is_meant_as_secret
-from entrepot.core.errors import CrossSiteError, EntrepotError, ProtocolError, UnauthorizedError
+from entrepot.core.errors import (
+    CertificateRefusedError,
+    CrossSiteError,
+    EntrepotError,
+    ProtocolError,
+    UnauthorizedError,
+)
 from entrepot.core.guarding import address_subject
 from entrepot.core.tokens import TokenRefusedError
 from entrepot.identity.basic import parse_basic
@@ -46,15 +52,25 @@ class Logins:
         such as a token that has expired or a login while a lock holds, counts once in ten minutes
         from one address.
         """
-        if authorization is None:
+        if isinstance(error, CertificateRefusedError):
+            name = error.name[:256]
+        elif authorization is not None:
+            name = _claimed(authorization)
+        else:
             return
-        name = _claimed(authorization)
         guessed = type(error) is UnauthorizedError and name
         place = address_subject(request.address)
         if not guessed and not self._is_new((why(error), "refused", place)):
             return
         actor = Actor(name, "unknown", "", address=request.address, request=request.id)
         self._trail.note(event("login", outcome="failure", reason=why(error)), by=actor)
+
+    def certificate_refused(self, address: str, reason: str) -> None:
+        """Note that a client showed a certificate that didn't even open a connection."""
+        if self._is_new((reason, "refused", address_subject(address))):
+            told = f"the client certificate was refused: {reason}"
+            actor = Actor("", "unknown", "", address=address)
+            self._trail.note(event("login", outcome="failure", reason=told), by=actor)
 
     def _is_new(self, key: tuple[str, str, str]) -> bool:
         """Tell whether something was not noted in the last ten minutes, and remember it."""

@@ -4,6 +4,7 @@ import ipaddress
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
+from urllib.parse import unquote
 
 from entrepot.api.http import Request
 from entrepot.core.access import Origin
@@ -19,8 +20,10 @@ class Origins:
     the address that it saw to the end of X-Forwarded-For; what a client wrote there before is
     passed over, because from the end on the first address that is no proxy's counts.
 
-    With `certificate`, the names of two headers, the first one's value is the client's certificate
-    if the second says SUCCESS, nginx's word for one that was verified.
+    With `certificate`, the names of two headers, certificates tell users. From a proxy the first
+    one's value is the client's, URL-encoded, if the second says SUCCESS, nginx's word for one that
+    was verified; what the proxy itself shows is not a client's. From anybody else it is what was
+    shown to this server, which has verified it, and no header.
     """
 
     def __init__(
@@ -40,7 +43,7 @@ class Origins:
         """Return where `request` comes from."""
         peer = request.client
         if not self._some or not self._is_proxy(peer):
-            return Origin(peer)
+            return Origin(peer, self._shown(request))
         return Origin(self._client(peer, request), self._verified(request))
 
     def address_of(self, request: Request) -> str:
@@ -60,19 +63,29 @@ class Origins:
                 break
         return address
 
+    def _shown(self, request: Request) -> str:
+        """Return what was shown to this server, by ASGI's extension `tls`."""
+        shown = request.scope.get("extensions", {}).get("tls", {}).get("client_cert_chain")
+        return shown[0] if shown and self._certificate is not None else ""
+
     def _verified(self, request: Request) -> str:
         if self._certificate is None:
             return ""
         certificate, verified = self._certificate
         if request.header(verified) != _VERIFIED:
             return ""
-        return request.header(certificate) or ""
+        return _unescaped(request.header(certificate) or "")
 
     def _look_up(self, address: str) -> bool:
         if not address:
             return self._sockets
         parsed = ipaddress.ip_address(address)
         return any(parsed in network for network in self._networks)
+
+
+@lru_cache(maxsize=256)
+def _unescaped(text: str) -> str:
+    return unquote(text, "latin-1")
 
 
 def _address(hop: str) -> str:

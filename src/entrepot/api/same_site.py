@@ -1,5 +1,5 @@
-"""Requests that another site makes a browser send, with the cookies that the browser has for this
-one (CSRF).
+"""Requests that another site makes a browser send, with the cookies, or the certificate, that the
+browser has for this one (CSRF).
 """
 
 from typing import Final
@@ -9,6 +9,11 @@ from entrepot.api.links import Links
 from entrepot.core.errors import CrossSiteError
 
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def is_by_browser(request: Request) -> bool:
+    """Tell whether a browser sent a request, as far as it says so."""
+    return bool(request.header(b"sec-fetch-site") or request.header(b"origin"))
 
 
 def check_same_site(request: Request, links: Links) -> None:

@@ -13,6 +13,7 @@ from entrepot.api.forms import Form, first_of, read_form
 from entrepot.api.http import Headers, Request, Response, json_response
 from entrepot.core.access import Identity
 from entrepot.core.errors import (
+    CertificateRefusedError,
     NotFoundError,
     ProtocolError,
     RequestInvalidError,
@@ -200,6 +201,8 @@ async def _find_caller(context: Context, endpoint: TokenEndpoint, request: Reque
     authorization = request.header(b"authorization")
     try:
         return await _login(context, endpoint, request, authorization)
+    except CertificateRefusedError:
+        raise
     except UnauthorizedError:
         if authorization is not None:
             raise

@@ -112,6 +112,7 @@ class Authentication:
                 field=auth.certificate.field,
                 pattern=auth.certificate.pattern,
                 adopt=directory.adopt,
+                now=now,
                 metrics=self._metrics,
             )
             authenticator = Several([self._passwords, certificates])

@@ -176,11 +176,12 @@ def _local(local: Local) -> Iterator[tuple[str, str]]:
 
 
 def _certificate(certificate: Certificate, config: Config) -> Iterator[tuple[str, str]]:
-    if not config.http.trustedproxies:
-        yield (
-            "auth.certificate",
-            "needs http.trustedproxies: only a proxy that verifies them can say whose they are",
+    if not config.http.trustedproxies and not config.http.tls.clientcas:
+        message = (
+            "needs http.tls.clientcas, by which the registry verifies them itself, or "
+            "http.trustedproxies, if a proxy in front does"
         )
+        yield "auth.certificate", message
     for key in ("header", "verifiedheader"):
         if not _HEADER_NAME.fullmatch(getattr(certificate, key)):
             yield f"auth.certificate.{key}", "not a name of a header"

@@ -106,9 +106,9 @@ class Auth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     oidc: Annotated[
         tuple[OpenIdProvider, ...], about("Providers of OpenID Connect, for single sign-on.")
     ] = ()
-    certificate: Annotated[
-        Certificate | None, about("Users by client certificates that a proxy has verified.")
-    ] = None
+    certificate: Annotated[Certificate | None, about("Users by verified client certificates.")] = (
+        None
+    )
     silly: Annotated[SillyAuth | None, about("Accept any Authorization header.")] = None
     token: Annotated[
         TokenAuth | None, about("Bearer tokens of a token server beside the registry.")
@@ -352,15 +352,20 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             return "sqlite://"
         return f"sqlite:///{self.storage.own / 'index.sqlite3'}"
 
+    @property
+    def users_show_certificates(self) -> bool:
+        """Whether users are told by the certificates that they show to the registry itself."""
+        return self.auth.certificate is not None and bool(self.http.tls.clientcas)
+
     def worker_count(self) -> int:
         """How many worker processes to start; one with the memory driver, which can't be shared.
 
-        With TLS a worker keeps two processors busy, one with HTTP and one with Python: more of them
-        than half the processors would only take turns.
+        With TLS by granian a worker keeps two processors busy, one with HTTP and one with Python:
+        more of them than half the processors would only take turns.
         """
         if self.storage.inmemory is not None:
             return 1
         processors = len(os.sched_getaffinity(0))
-        if self.http.tls.enabled:
+        if self.http.tls.enabled and not self.users_show_certificates:
             processors = max(1, processors // 2)
         return self.http.workers or min(processors, MOST_DEFAULT_WORKERS)

@@ -50,15 +50,18 @@ class Local(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Certificate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Users by client certificates, which a proxy in front has verified; see
-    `http.trustedproxies`."""
+    """Users by client certificates, which the registry verifies by `http.tls.clientcas`, or a proxy
+    in front (`http.trustedproxies`)."""
 
     header: Annotated[
         str,
-        about("The header with the certificate, as URL-encoded PEM ($ssl_client_escaped_cert)."),
+        about(
+            "A proxy's header with the certificate, as URL-encoded PEM ($ssl_client_escaped_cert)."
+        ),
     ] = "X-SSL-Client-Cert"
     verifiedheader: Annotated[
-        str, about("The header that is SUCCESS for a verified certificate ($ssl_client_verify).")
+        str,
+        about("A proxy's header that is SUCCESS for a verified certificate ($ssl_client_verify)."),
     ] = "X-SSL-Client-Verify"
     field: Annotated[
         Literal["commonname", "email", "dns", "uri"],

@@ -59,7 +59,7 @@ class Origin(Struct, frozen=True):
     address: str = ""
     """The client's IP address; empty if it has none, as on a Unix socket."""
     certificate: str = ""
-    """The client's certificate, URL-encoded PEM, that a trusted proxy has verified."""
+    """The client's certificate in PEM, which the server or a trusted proxy has verified."""
 
 
 class Scope(Struct, frozen=True, cache_hash=True):

@@ -30,6 +30,7 @@
     │   ├── TooManyRequestsError        TOOMANYREQUESTS
     │   ├── TooManyTagsError            TAG_INVALID
     │   ├── UnauthorizedError           UNAUTHORIZED
+    │   │   ├── CertificateRefusedError
     │   │   ├── InsufficientScopeError
     │   │   └── InvalidTokenError
     │   ├── UnavailableError            UNAVAILABLE
@@ -282,6 +283,20 @@ class UnauthorizedError(ProtocolError):
     code = "UNAUTHORIZED"
     message = "authentication required"
     problem: ClassVar[str] = ""
+
+
+class CertificateRefusedError(UnauthorizedError):
+    """A client's certificate is verified, and lets nobody in: `name` is whom it names, empty for
+    nobody. Clients such as docker show the `message` alone, so it says why.
+    """
+
+    def __init__(self, reason: str, *, name: str = "") -> None:
+        super().__init__({"reason": reason})
+        self.name = name
+        self._message = reason
+
+    def entries(self) -> list[dict[str, object]]:
+        return [{"code": self.code, "message": self._message, "detail": self.detail}]
 
 
 class InsufficientScopeError(UnauthorizedError):

@@ -1,17 +1,17 @@
-"""`auth.certificate`: client certificates that a proxy in front has verified."""
+"""`auth.certificate`: client certificates that the server, or a proxy in front, has verified."""
 
 import re
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
-from typing import Final, Literal
-from urllib.parse import unquote
+from typing import Final, Literal, NoReturn
 
 import structlog
 from cryptography import x509
 from cryptography.x509.oid import NameOID
+from msgspec import Struct
 
 from entrepot.core.access import Identity, Origin
-from entrepot.core.errors import UnauthorizedError
+from entrepot.core.errors import CertificateRefusedError, UnauthorizedError
 from entrepot.telemetry import Metrics
 
 METHOD: Final = "certificate"
@@ -22,9 +22,17 @@ NameField = Literal["commonname", "email", "dns", "uri"]
 _log = structlog.get_logger("entrepot.identity")
 
 
+class Shown(Struct, frozen=True):
+    """Whom a certificate names, empty for nobody, and until when (microseconds since 1970)."""
+
+    name: str = ""
+    until: int = 0
+
+
 class Certificates:
     """Tells people by the `field` of their certificate. Of its values the first that `pattern`
     matches as a whole counts; the pattern's first group is the name, or all of it without a group.
+    `now` is in microseconds since 1970: connections may outlive a certificate.
 
     Whoever sends credentials besides is judged by those alone.
     """
@@ -37,43 +45,59 @@ class Certificates:
         field: NameField,
         pattern: str,
         adopt: Callable[[Identity], Awaitable[Identity | None]],
+        now: Callable[[], int],
         metrics: Metrics,
     ) -> None:
         self._field = field
         self._pattern = re.compile(pattern)
         self._adopt = adopt
+        self._now = now
         self._metrics = metrics
-        self._name = lru_cache(maxsize=1024)(self._read)
+        self._shown = lru_cache(maxsize=1024)(self._read)
 
     async def authenticate(self, authorization: str | None, origin: Origin) -> Identity:
-        """See `Authenticator.authenticate`."""
-        if authorization or not origin.certificate or len(origin.certificate) > _LONGEST:
+        """See `Authenticator.authenticate`. Raises CertificateRefusedError if a certificate was
+        shown and is no good.
+        """
+        if authorization or not origin.certificate:
             raise UnauthorizedError
-        name = self._name(origin.certificate)
-        identity = await self._adopt(Identity(name, METHOD)) if name else None
+        fits = len(origin.certificate) <= _LONGEST
+        shown = self._shown(origin.certificate) if fits else Shown()
+        name = shown.name
+        if not name:
+            self._refuse("the client certificate names nobody who is known here")
+        if self._now() >= shown.until:
+            self._refuse(f"the client certificate of {name} has expired", name)
+        identity = await self._adopt(Identity(name, METHOD))
         if identity is None:
-            self._metrics.authentication(METHOD, "refused")
-            _log.info("authentication by certificate refused", **{"user.name": name})
-            raise UnauthorizedError
+            self._refuse(f"{name} may not log in by a client certificate", name)
         self._metrics.authentication(METHOD, "verified")
         return identity
 
     def recall(self, authorization: str | None) -> None:
         """See `Authenticator.recall`: a certificate is not in the header."""
 
-    def _read(self, escaped: str) -> str:
-        """Return whom a certificate, URL-encoded PEM, names; nothing if nobody."""
-        for value in _values(unquote(escaped).encode("latin-1", "replace"), self._field):
+    def _refuse(self, reason: str, name: str = "") -> NoReturn:
+        self._metrics.authentication(METHOD, "refused")
+        _log.info("authentication by certificate refused", reason=reason, **{"user.name": name})
+        raise CertificateRefusedError(reason, name=name)
+
+    def _read(self, pem: str) -> Shown:
+        try:
+            certificate = x509.load_pem_x509_certificate(pem.encode("latin-1", "replace"))
+        except ValueError:
+            return Shown()
+        until = round(certificate.not_valid_after_utc.timestamp() * 1_000_000)
+        for value in _values(certificate, self._field):
             match = self._pattern.fullmatch(value)
             if match is not None and value.isprintable():
-                return match[1] if match.re.groups else value
-        return ""
+                return Shown(match[1] if match.re.groups else value, until)
+        return Shown()
 
 
-def _values(pem: bytes, field: NameField) -> list[str]:
-    """Return the values of a field of a certificate; none if it is no certificate."""
+def _values(certificate: x509.Certificate, field: NameField) -> list[str]:
+    """Return the values of a field of a certificate; none if it can't be read."""
     try:
-        certificate = x509.load_pem_x509_certificate(pem)
         if field == "commonname":
             found = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
             return [str(name.value) for name in found]

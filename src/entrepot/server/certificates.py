@@ -8,13 +8,16 @@ started again gets the last pair that worked.
 import os
 import ssl
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from entrepot.config.schema_http import Tls
 from entrepot.server.errors import StartError
 
 Version = tuple[tuple[int, int, int], ...]
 """What tells versions of the files apart: inode, time of change and size of each."""
+
+
+_VERSIONS: Final = {"tls1.2": ssl.TLSVersion.TLSv1_2, "tls1.3": ssl.TLSVersion.TLSv1_3}
 
 
 class Certificates(NamedTuple):
@@ -49,6 +52,25 @@ def load_certificates(tls: Tls) -> Certificates:
     return loaded
 
 
+def tls_context(given: Certificates) -> ssl.SSLContext:
+    """Return what serves HTTP/1.1 over TLS with the pair, and verifies clients' certificates as the
+    other server does (`engine.py`): an authority counts also if another one signed it, and of the
+    cipher suites of TLS 1.2 those with forward secrecy and authenticated encryption.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = _VERSIONS[given.minimum_version]
+    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    context.set_alpn_protocols(["http/1.1"])
+    context.load_cert_chain(given.certificate, given.key)
+    if given.authorities is not None:
+        context.load_verify_locations(given.authorities)
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        required = given.clients_must_have_one
+        context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+    return context
+
+
 def current_version(tls: Tls) -> Version:
     """The version of the files as they are now; zeros for one that can't be seen."""
     return tuple(_stamp(path) for path in (tls.certificate, tls.key, *tls.clientcas))
@@ -67,21 +89,24 @@ def _check(loaded: Certificates, *, tls: Tls, authorities: bytes) -> None:
         context.load_cert_chain(loaded.certificate, loaded.key, password=_no_password)
     except (ssl.SSLError, ValueError) as error:
         raise StartError(
-            f"certificate {tls.certificate} and key {tls.key} can't be used: {_plain(error)}"
+            f"certificate {tls.certificate} and key {tls.key} can't be used: {plain_reason(error)}"
         ) from error
     if tls.clientcas:
         try:
             context.load_verify_locations(cadata=authorities.decode("ascii", errors="replace"))
         except (ssl.SSLError, ValueError) as error:
             names = ", ".join(tls.clientcas)
-            raise StartError(f"clientcas {names} can't be used: {_plain(error)}") from error
+            raise StartError(f"clientcas {names} can't be used: {plain_reason(error)}") from error
 
 
 def _no_password() -> str:
     raise ValueError("the key is protected by a password")
 
 
-def _plain(error: ssl.SSLError | ValueError) -> str:
+def plain_reason(error: ssl.SSLError | ValueError) -> str:
+    """Say in plain words what OpenSSL has against a certificate, a key or a client."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
     reason = getattr(error, "reason", None)
     if isinstance(reason, str):
         return reason.replace("_", " ").lower()

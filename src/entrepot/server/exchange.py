@@ -237,14 +237,19 @@ def refusal(status: int) -> bytes:
     return b"\r\n".join(lines)
 
 
-def new_scope(*, client: Any, server: Any) -> dict[str, Any]:
-    """Return what the scopes of all requests of a connection have in common."""
+def new_scope(*, client: Any, server: Any, tls: dict[str, Any] | None) -> dict[str, Any]:
+    """Return what the scopes of all requests of a connection have in common; `tls` is ASGI's
+    extension of that name.
+    """
+    extensions: dict[str, Any] = {WHOLE: {}}
+    if tls is not None:
+        extensions["tls"] = tls
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "scheme": "http",
+        "scheme": "http" if tls is None else "https",
         "root_path": "",
         "client": client,
         "server": server,
-        "extensions": {WHOLE: {}},
+        "extensions": extensions,
     }

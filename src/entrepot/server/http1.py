@@ -1,4 +1,5 @@
-"""HTTP/1.1 without TLS, on the event loop's own thread (docs/adr/0012-http1.md says why).
+"""HTTP/1.1 on the event loop's own thread (docs/adr/0012-http1.md says why); with TLS where users
+are told by their certificates (`secured.py`).
 
 llhttp, by httptools, reads requests; uvloop moves the bytes; here is what lies between: whose turn
 it is on a connection, what waits, and what ends. A body of known length bypasses the parser.
@@ -7,6 +8,7 @@ it is on a connection, what waits, and what ends. A body of known length bypasse
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections import deque
 from typing import Any, Final, cast
 
@@ -17,10 +19,7 @@ from entrepot.config.schema_http import Http
 from entrepot.server.exchange import Exchange, new_scope, refusal
 from entrepot.server.heads import Head, Heads, split_target
 from entrepot.server.lifespan import Application
-
-_LINGER: Final = 5.0
-"""Seconds for which what a refused client still sends is read and dropped, so that it can read the
-answer: the kernel would take that back if it got more data for a closed socket."""
+from entrepot.server.secured import LINGER, Handshakes
 
 _ACCEPTED: Final = 64
 _PIPELINED: Final = 64
@@ -73,8 +72,11 @@ class Connection(asyncio.Protocol):
         self._common = new_scope(
             client=(peer[0], peer[1]) if isinstance(peer, tuple) else None,
             server=(own[0], own[1]) if isinstance(own, tuple) else (own, None),
+            tls=transport.get_extra_info("tls"),
         )
         self._server.connections.add(self)
+        if self._server.finishing:
+            self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._server.lost(self)
@@ -332,7 +334,7 @@ class Connection(asyncio.Protocol):
         """Close the connection if it has waited for too long for its client."""
         waited = now - self.since
         if self._lingers:
-            if waited > _LINGER:
+            if waited > LINGER:
                 self._transport.abort()
         elif self._current is None and patience and waited > patience:
             self._transport.close()
@@ -356,7 +358,13 @@ class Http1Server:
     has_failed = False
 
     def __init__(
-        self, application: Application, *, listener: socket.socket, http: Http, most: int
+        self,
+        application: Application,
+        *,
+        listener: socket.socket,
+        http: Http,
+        most: int,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         """`most` connections are held at once; more wait until one is closed."""
         limits = http.limits
@@ -369,6 +377,8 @@ class Http1Server:
         self._accepting = False
         self._ended = asyncio.Event()
         self._opening: set[asyncio.Task[Any]] = set()
+        refused = application.certificate_refused
+        self._handshakes = Handshakes(tls, told=refused, ended=self._one_less)
         self.now = self._loop.time
         self.keeps_alive = limits.keepalivetimeout > 0
         self.head_size = limits.headersize + _HEAD
@@ -398,9 +408,10 @@ class Http1Server:
         self.finishing = True
         self.stop_accepting()
         self._listener.close()
+        self._handshakes.abort()
         for connection in list(self.connections):
             connection.finish()
-        self._end_if_over()
+        self._one_less()
 
     def running(self) -> list[asyncio.Task[Any]]:
         """Return what answers requests at the moment."""
@@ -409,8 +420,11 @@ class Http1Server:
 
     # Accepting ----------------------------------------------------------------------------------
 
+    def _is_full(self) -> bool:
+        return len(self.connections) + len(self._opening) + len(self._handshakes) >= self._most
+
     def _accept_on(self) -> None:
-        if not self._accepting and len(self.connections) + len(self._opening) < self._most:
+        if not self._accepting and not self._is_full():
             self._accepting = True
             self._loop.add_reader(self._listener, self._accept)
 
@@ -421,7 +435,7 @@ class Http1Server:
 
     def _accept(self) -> None:
         for _ in range(_ACCEPTED):
-            if len(self.connections) + len(self._opening) >= self._most:
+            if self._is_full():
                 self._accept_off()
                 return
             try:
@@ -437,21 +451,23 @@ class Http1Server:
             opening = self._loop.create_task(self._open(accepted))
             self._opening.add(opening)
             opening.add_done_callback(self._opening.discard)
+            opening.add_done_callback(self._one_less)
 
     async def _open(self, accepted: socket.socket) -> None:
+        secure = self._handshakes.secure
         with contextlib.suppress(OSError):
-            await self._loop.connect_accepted_socket(lambda: Connection(self), accepted)
+            await self._loop.connect_accepted_socket(lambda: secure(Connection(self)), accepted)
 
     def lost(self, connection: Connection) -> None:
         """A connection has ended."""
         self.connections.discard(connection)
-        if self.finishing:
-            self._end_if_over()
-        elif not self._accepting:
-            self._accept_on()
+        self._one_less()
 
-    def _end_if_over(self) -> None:
-        if not self.connections and not self._opening:
+    def _one_less(self, *_: object) -> None:
+        """There may be room for another connection, or none is left."""
+        if not self.finishing:
+            self._accept_on()
+        elif not self.connections and not self._opening and not self._handshakes:
             self._ended.set()
 
     async def _look(self) -> None:
@@ -460,6 +476,7 @@ class Http1Server:
         while True:
             await asyncio.sleep(pause)
             now = self.now()
+            self._handshakes.look(now)
             for connection in list(self.connections):
                 connection.look(now, patience=self._patience)
 

@@ -12,13 +12,16 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 class Application(Protocol):
-    """An ASGI application that can be told that the server is about to end."""
+    """An ASGI application that can be told what no request tells."""
 
     draining: bool
     """Set before connections are refused: /readyz says 503 from then on."""
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one connection's event stream, or the lifespan of the process."""
+
+    def certificate_refused(self, address: str, reason: str) -> None:
+        """Take note that a client at `address` showed a certificate that doesn't count."""
 
 
 class Lifespan:

@@ -22,7 +22,7 @@ import uvloop
 
 from entrepot.config import Config
 from entrepot.core.errors import EntrepotError
-from entrepot.server.certificates import Certificates
+from entrepot.server.certificates import Certificates, tls_context
 from entrepot.server.engine import Engine, connections, http_mode, quieten_granian
 from entrepot.server.http1 import Http1Server
 from entrepot.server.lifespan import Application, Lifespan
@@ -116,11 +116,19 @@ async def _serve(given: Work) -> int:
 
 
 def _engine(given: Work, application: Application) -> Engine | Http1Server:
-    """Return what serves: granian for TLS and HTTP/2, else what costs less."""
-    http = given.config.http
-    if not http.tls.enabled and http_mode(http) == "1":
-        most = connections(http, open_files=given.open_files)
-        return Http1Server(application, listener=given.listener, http=http, most=most)
+    """Return what serves: granian for TLS and HTTP/2, else what costs less. granian doesn't say
+    whose certificate a client has shown.
+    """
+    http, certificates = given.config.http, given.certificates
+    own = not http.tls.enabled and http_mode(http) == "1"
+    if own or given.config.users_show_certificates:
+        return Http1Server(
+            application,
+            listener=given.listener,
+            http=http,
+            most=connections(http, open_files=given.open_files),
+            tls=tls_context(certificates) if certificates is not None else None,
+        )
     engine = Engine(
         application,
         listener=given.listener,

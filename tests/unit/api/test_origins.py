@@ -13,8 +13,10 @@ from entrepot.api.origins import Origins
 from entrepot.core.access import Origin
 
 
-def request(peer: str | None, **headers: str) -> Request:
+def request(peer: str | None, *, shown: str = "", **headers: str) -> Request:
+    """A request whose sender has shown a certificate to the server itself."""
     scope: dict[str, Any] = {
+        "extensions": {"tls": {"client_cert_chain": [shown] if shown else []}},
         "method": "GET",
         "path": "/",
         "headers": [
@@ -74,6 +76,30 @@ def test_a_proxy_on_a_unix_socket() -> None:
 def test_a_certificate_that_is_not_verified_is_none(verified: str) -> None:
     origins = Origins(["10.0.0.1"], certificate=("X-Cert", "X-Verify"))
     assert origins.of(request("10.0.0.1", x_cert="pem", x_verify=verified)).certificate == ""
+
+
+HEADERS = {"x_cert": "of%20the%20header", "x_verify": "SUCCESS"}
+
+
+@pytest.mark.parametrize(
+    "peer, headers, certificate",
+    [
+        ("192.0.2.1", {}, "of the connection"),
+        ("192.0.2.1", HEADERS, "of the connection"),
+        ("10.0.0.1", HEADERS, "of the header"),
+        ("10.0.0.1", {}, ""),
+        ("10.0.0.1", {**HEADERS, "x_verify": "NONE"}, ""),
+    ],
+)
+def test_whose_certificate_counts(peer: str, headers: dict[str, str], certificate: str) -> None:
+    """A stranger's header never does, and what a proxy shows is its own, not its client's."""
+    origins = Origins(["10.0.0.0/8"], certificate=("X-Cert", "X-Verify"))
+    asked = request(peer, shown="of the connection", **headers)
+    assert origins.of(asked).certificate == certificate
+
+
+def test_a_certificate_tells_nobody_where_it_is_only_a_gate() -> None:
+    assert Origins().of(request("192.0.2.1", shown="pem")) == Origin("192.0.2.1")
 
 
 @given(st.text(max_size=200))

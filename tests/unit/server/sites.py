@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,6 +15,8 @@ from entrepot.config.schema_http import Http, Limits
 from entrepot.server.http1 import Http1Server
 
 KIB = 1024
+LARGE = 64
+"""MiB that are answered at /large: more than all buffers between server and client hold."""
 
 
 class Echo:
@@ -24,7 +27,11 @@ class Echo:
     def __init__(self) -> None:
         self.scopes: list[Any] = []
         self.events: list[str] = []
+        self.refused: list[tuple[str, str]] = []
         self.release = asyncio.Event()
+
+    def certificate_refused(self, address: str, reason: str) -> None:
+        self.refused.append((address, reason))
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.scopes.append(scope)
@@ -38,6 +45,9 @@ class Echo:
             await self.release.wait()
         if path == "/stream":
             await self._stream(send)
+            return
+        if path == "/large":
+            await self._large(send)
             return
         if path in LIES:
             await send({"type": "http.response.start", "status": 200, "headers": LIES[path]})
@@ -53,6 +63,16 @@ class Echo:
             if not message["more_body"]:
                 break
         await self._answer(send, b"%s %s:%d" % (path.encode(), body[:16], len(body)))
+
+    async def _large(self, send: Any) -> None:
+        length = str(LARGE * KIB * KIB).encode()
+        headers = [(b"content-length", length)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for number in range(LARGE):
+            body = bytes([number]) * KIB * KIB
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+            self.events.append("sent")
+        await send({"type": "http.response.body"})
 
     async def _answer(self, send: Any, body: bytes) -> None:
         headers = [(b"content-length", b"%d" % len(body))]
@@ -79,14 +99,24 @@ Writer = asyncio.StreamWriter
 class Site:
     """A server, and connections to it."""
 
-    def __init__(self, server: Http1Server, echo: Echo, port: int) -> None:
+    def __init__(
+        self, server: Http1Server, echo: Echo, port: int, *, client: ssl.SSLContext | None
+    ) -> None:
+        self.client = client
         self.server = server
         self.echo = echo
         self.port = port
         self.writers: list[Writer] = []
 
     async def open(self) -> tuple[Reader, Writer]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        return await self._connect(self.client)
+
+    async def open_plain(self) -> tuple[Reader, Writer]:
+        """Open a connection on which nothing has been said, not even by TLS."""
+        return await self._connect(None)
+
+    async def _connect(self, client: ssl.SSLContext | None) -> tuple[Reader, Writer]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, ssl=client)
         self.writers.append(writer)
         return reader, writer
 
@@ -101,14 +131,22 @@ class Site:
 
 
 @asynccontextmanager
-async def serving(limits: Limits | None = None, *, most: int = 100) -> AsyncIterator[Site]:
+async def serving(
+    limits: Limits | None = None,
+    *,
+    most: int = 100,
+    tls: ssl.SSLContext | None = None,
+    client: ssl.SSLContext | None = None,
+) -> AsyncIterator[Site]:
+    """A site; with `tls` over TLS, to which its connections speak as `client`."""
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
     port = listener.getsockname()[1]
     echo = Echo()
-    server = Http1Server(echo, listener=listener, http=Http(limits=limits or Limits()), most=most)
+    http = Http(limits=limits or Limits())
+    server = Http1Server(echo, listener=listener, http=http, most=most, tls=tls)
     running = asyncio.ensure_future(server.serve())
-    site = Site(server, echo, port)
+    site = Site(server, echo, port, client=client)
     try:
         yield site
     finally:
