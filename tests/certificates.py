@@ -41,9 +41,14 @@ class Authority:
         self.certificate.write_bytes(self._own.public_bytes(serialization.Encoding.PEM))
 
     def server(self, name: str = "server", *, days: int = 10) -> Pair:
-        """A certificate for localhost and 127.0.0.1; expired since yesterday if `days` is -1."""
+        """A certificate for localhost, 127.0.0.1, and 0.0.0.0, which is this machine too, but not
+        to docker; expired since yesterday if `days` is -1.
+        """
         names = x509.SubjectAlternativeName(
-            [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+            [
+                x509.DNSName("localhost"),
+                *(x509.IPAddress(ipaddress.ip_address(each)) for each in ("127.0.0.1", "0.0.0.0")),
+            ]
         )
         return self._sign(name, names, usage=ExtendedKeyUsageOID.SERVER_AUTH, days=days)
 

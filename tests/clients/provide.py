@@ -26,6 +26,7 @@ PACKAGES: Final = {
     "buildah": "buildah",
     "crun": "crun",
     "ctr": "containerd",
+    "curl": "curl",
     "docker": "docker.io",
     "docker-registry": "docker-registry",
     "dockerd": "docker.io",

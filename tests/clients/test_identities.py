@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,8 +18,8 @@ import httpx
 import pytest
 
 from tests.clients.daemons import dockerd
-from tests.clients.sites import Client, ClientError
-from tests.clients.tools import TOOLS, Workbench
+from tests.clients.sites import ClientError
+from tests.clients.tools import TOOLS, Workbench, furnish, make_chart
 from tests.directory import slapd as directory
 from tests.directory.openid import CLIENT, SECRET, log_in_by_device, openid
 from tests.images_on_disk import GREETING, make_image
@@ -199,13 +198,7 @@ def engine() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def chart(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A packaged chart."""
-    folder = tmp_path_factory.mktemp("chart")
-    (folder / "chart").mkdir()
-    (folder / "chart" / "Chart.yaml").write_text("apiVersion: v2\nname: chart\nversion: 1.0.0\n")
-    maker = Client(folder, variables={})
-    maker.run("helm", "package", str(folder / "chart"), "--destination", str(folder))
-    return folder / "chart-1.0.0.tgz"
+    return make_chart(tmp_path_factory.mktemp("chart"))
 
 
 @pytest.fixture(scope="module")
@@ -225,25 +218,7 @@ class Room:
         self._chart = chart
 
     def bench(self, home: Path, program: str, *, token: str = "") -> Workbench:
-        policy = home / ".config" / "containers" / "policy.json"
-        policy.parent.mkdir(parents=True)
-        policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
-        storage = home / "storage"
-        (home / "storage.conf").write_text(
-            f'[storage]\ndriver = "vfs"\ngraphroot = "{storage}"\nrunroot = "{storage}-run"\n'
-        )
-        (home / "notes.txt").write_text(f"{home}\n")  # so that no other home has its layer
-        command = ["tar", "-cf", str(home / "image.tar"), "-C", str(home), "notes.txt"]
-        subprocess.run(command, check=True)
-        (home / "layout").symlink_to(self._layout)
-        (home / self._chart.name).symlink_to(self._chart)
-        for folder in ("back", ".docker"):
-            (home / folder).mkdir()
-        variables = {
-            "DOCKER_HOST": self._engine,
-            "CONTAINERS_STORAGE_CONF": str(home / "storage.conf"),
-        }
-        client = Client(home, variables=variables)
+        client = furnish(home, engine=self._engine, layout=self._layout, chart=self._chart)
         return Workbench(TOOLS[program], client, self.house.registry.host, token=token)
 
     def logged_in(self, home: Path, program: str, kind: str, *repositories: str) -> Workbench:

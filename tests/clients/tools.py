@@ -1,8 +1,10 @@
-"""How each client logs in, pushes and pulls: the commands, as a table."""
+"""How each client logs in, pushes and pulls: the commands, as a table, and what they push."""
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from tests.clients.sites import Client
@@ -94,3 +96,32 @@ class Workbench:
     def _words(self, command: str, **values: str) -> list[str]:
         known = {"host": self.host, "home": self.client.home, "token": self.token, **values}
         return [word.format_map(known) for word in command.split()]
+
+
+def make_chart(folder: Path) -> Path:
+    """A packaged chart of helm's, in a folder of its own."""
+    (folder / "chart").mkdir()
+    (folder / "chart" / "Chart.yaml").write_text("apiVersion: v2\nname: chart\nversion: 1.0.0\n")
+    maker = Client(folder, variables={})
+    maker.run("helm", "package", str(folder / "chart"), "--destination", str(folder))
+    return folder / "chart-1.0.0.tgz"
+
+
+def furnish(home: Path, *, engine: str, layout: Path, chart: Path) -> Client:
+    """Make a home that has something for each client to push, and return who lives there."""
+    policy = home / ".config" / "containers" / "policy.json"
+    policy.parent.mkdir(parents=True)
+    policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+    storage = home / "storage"
+    (home / "storage.conf").write_text(
+        f'[storage]\ndriver = "vfs"\ngraphroot = "{storage}"\nrunroot = "{storage}-run"\n'
+    )
+    (home / "notes.txt").write_text(f"{home}\n")  # so that no other home has its layer
+    command = ["tar", "-cf", str(home / "image.tar"), "-C", str(home), "notes.txt"]
+    subprocess.run(command, check=True)
+    (home / "layout").symlink_to(layout)
+    (home / chart.name).symlink_to(chart)
+    for folder in ("back", ".docker"):
+        (home / folder).mkdir()
+    variables = {"DOCKER_HOST": engine, "CONTAINERS_STORAGE_CONF": str(home / "storage.conf")}
+    return Client(home, variables=variables)
