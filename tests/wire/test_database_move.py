@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -15,7 +17,7 @@ import pytest
 from tests.conformance.answers import assert_status
 from tests.conformance.pushing import push, put_manifest
 from tests.postgres import PASSWORD, Postgres
-from tests.programs import run
+from tests.programs import environment, run
 from tests.servers import Registry, start_registry
 from tests.wire.images import artifact, image, multi_platform
 
@@ -26,6 +28,21 @@ IMAGES = 6
 
 def move(registry: Registry, to: str) -> subprocess.CompletedProcess[str]:
     return run("database", "move", "--to", to, str(registry.config_path), timeout=120)
+
+
+def moves(registry: Registry) -> list[tuple[str, str]]:
+    """From where to where the index was moved, as its audit log has it, which is whole."""
+    known = environment(REGISTRY_CONFIGURATION_PATH=str(registry.config_path))
+    found = run("audit", "search", "--action", "database", "--output", "json", env=known)
+    assert found.returncode == 0, found.stderr
+    verified = run("audit", "verify", env=known)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    events = json.loads(found.stdout)
+    assert all(event["actor"].endswith(" on the host") for event in events)
+    details = [json.loads(event["detail"]) for event in events]
+    assert all(detail["rows"] > IMAGES for detail in details)
+    targets = (event["target"] for event in events)
+    return list(zip((detail["source"] for detail in details), targets, strict=True))
 
 
 def fill(registry: Registry) -> None:
@@ -65,8 +82,11 @@ def test_to_postgresql_and_back(postgres: Postgres, tmp_path: Path) -> None:
     ((kept,),) = postgres.execute("SELECT value FROM settings WHERE key = 'index.id'", url)
     assert kept == (root / "entrepot" / "index-id").read_text().strip()  # it owns the storage
     config = {"storage": storage, "database": {"url": url}}
+    there = f"127.0.0.1:{urlsplit(url).port}{urlsplit(url).path}"
+    first = (str(root / "entrepot" / "index.sqlite3"), there)
     with start_registry(tmp_path / "b", config=config) as registry:
         assert shown(registry) == before
+        assert moves(registry) == [first]
         with httpx.Client(base_url=registry.url, timeout=30) as http:
             push(http, "team/new", image("after the move"), tag="1")
         file = f"sqlite:///{tmp_path / 'back.sqlite3'}"
@@ -78,6 +98,7 @@ def test_to_postgresql_and_back(postgres: Postgres, tmp_path: Path) -> None:
         assert shown(registry) == after
         with httpx.Client(base_url=registry.url, timeout=30) as http:
             push(http, "team/newer", image("and back"), tag="1")
+        assert moves(registry) == [(there, str(tmp_path / "back.sqlite3")), first]
 
 
 def test_a_filled_target_is_refused(postgres: Postgres, tmp_path: Path) -> None:

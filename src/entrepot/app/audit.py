@@ -33,7 +33,7 @@ _log = structlog.get_logger("entrepot.audit")
 
 def open_trail(config: Config, index: Database, *, metrics: Metrics | None = None) -> Trail:
     """Return what records what this process does, and counts it."""
-    ship = _shipper(config.audit.log)
+    ship = shipper(config.audit.log)
 
     def committed(records: Sequence[Record]) -> None:
         ship(records)
@@ -109,7 +109,7 @@ def audit_chores(config: Config, index: Database, *, trail: Trail, secret: str) 
     return [Chore(config.audit.checkpoints, sign), Chore(_PRUNE_EVERY, prune)]
 
 
-def _shipper(place: str) -> Callable[[Sequence[Record]], None]:
+def shipper(place: str) -> Callable[[Sequence[Record]], None]:
     """Return what writes records to a file or standard output as well. The file is opened each
     time, so that it may be renamed; what can't be written there is in the index all the same.
     """

@@ -1,7 +1,6 @@
 """`entrepot database`: moving the index to another engine, and whose a storage is."""
 
 import sys
-from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -30,17 +29,17 @@ def move(
     move leaves the target empty: repeat it. Afterwards set `database.url` to the new URL and start
     the registry again: what is pushed before that stays in the old index.
     """
-    from entrepot.app.stores import index_address
+    from entrepot.app.database import move_index
+    from entrepot.cli.accounts import caller
     from entrepot.config.rules import is_database_url
-    from entrepot.db.move import move_index
 
     if not is_database_url(to):
         raise typer.BadParameter(
             "expected postgresql://... or sqlite:////path/to/file", param_hint="--to"
         )
-    source = index_address(load_config(path))
+    config = load_config(path)
     with reported():
-        rows = move_index(source, replace(source, url=to), tell=_tell)
+        rows = move_index(config, to, by=caller(), tell=_tell)
     typer.echo(f"{rows} rows moved; every table is the same. Set database.url and restart.")
 
 

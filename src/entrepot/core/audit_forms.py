@@ -20,6 +20,7 @@ _CATEGORIES: Final = {
     "namespace": ("iam", "change"),
     "admin": ("iam", "admin"),
     "key": ("configuration", "change"),
+    "database": ("configuration", "change"),
     "session": ("session", "info"),
 }
 _TYPES: Final = {"push": "creation", "mount": "creation", "delete": "deletion", "pull": "access"}

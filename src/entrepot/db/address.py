@@ -29,6 +29,10 @@ class IndexAddress:
         """The SQLite file."""
         return Path("/" + self.url.partition("://")[2].lstrip("/"))
 
+    def shown(self) -> str:
+        """Return where it is for messages, without user and password."""
+        return str(self.path) if self.is_file else self.place()
+
     def place(self) -> str:
         """Return host and database for messages, without user and password."""
         parts = urlsplit(self.url)

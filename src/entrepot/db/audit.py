@@ -12,7 +12,7 @@ _COLUMNS = """
     writer, sequence, previous, occurred_at, action, outcome, actor, actor_kind, method, credential,
     address, repository, tag, digest, target, reason, grant_id, request_id, node, detail, hash
 """
-_ADD = f"""
+ADD_EVENT: Final = f"""
     INSERT INTO audit_events ({_COLUMNS})
     VALUES (:writer, :sequence, :previous, :occurred_at, :action, :outcome, :actor, :actor_kind,
             :method, :credential, :address, :repository, :tag, :digest, :target, :reason,
@@ -80,9 +80,9 @@ class Found(NamedTuple):
 async def add_audit_events(transaction: Transaction, records: Sequence[Record]) -> None:
     """Add records to their chains."""
     if len(records) == 1:
-        await transaction.execute(_ADD, msgspec.structs.asdict(records[0]))
+        await transaction.execute(ADD_EVENT, msgspec.structs.asdict(records[0]))
     else:
-        await transaction.execute_many(_ADD, map(msgspec.structs.asdict, records))
+        await transaction.execute_many(ADD_EVENT, map(msgspec.structs.asdict, records))
 
 
 async def search_audit_events(

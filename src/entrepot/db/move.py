@@ -16,13 +16,15 @@ import asyncpg
 import msgspec
 from sqlalchemy import Boolean, Table
 
+from entrepot.core.audit import Record
 from entrepot.db.address import IndexAddress
+from entrepot.db.audit import ADD_EVENT
 from entrepot.db.engine import Row
 from entrepot.db.errors import DatabaseError
 from entrepot.db.opening import migrate_index
 from entrepot.db.schema import metadata
 from entrepot.db.sessions import connect as connect_server
-from entrepot.db.sessions import told
+from entrepot.db.sessions import positional, told
 from entrepot.db.sqlite import connect as connect_file
 
 _BATCH: Final = 1000
@@ -52,9 +54,19 @@ class _Side(Protocol):
     async def fill(self, table: Table, rows: AsyncIterator[Row]) -> None:
         """Add rows, in any order of those that refer to each other."""
 
+    async def add(self, record: Record) -> None:
+        """Add an event to the audit log."""
 
-def move_index(source: IndexAddress, target: IndexAddress, *, tell: Tell) -> int:
-    """Copy the index and return its rows. Both are brought to the newest schema before.
+
+def move_index(
+    source: IndexAddress,
+    target: IndexAddress,
+    *,
+    recorded: Callable[[int], Record],
+    tell: Tell,
+) -> int:
+    """Copy the index and return its rows. Both are brought to the newest schema before. What
+    `recorded` makes of the number of rows is added to the copy's audit log in the same transaction.
 
     Raises:
         MoveError: the target holds an index already, or is not the same after the copy.
@@ -64,10 +76,12 @@ def move_index(source: IndexAddress, target: IndexAddress, *, tell: Tell) -> int
         raise MoveError("the index is there already")
     for address in (source, target):
         migrate_index(address)
-    return asyncio.run(_move(source, target, tell))
+    return asyncio.run(_move(source, target, recorded, tell))
 
 
-async def _move(source: IndexAddress, target: IndexAddress, tell: Tell) -> int:
+async def _move(
+    source: IndexAddress, target: IndexAddress, recorded: Callable[[int], Record], tell: Tell
+) -> int:
     async with _open(source, writing=False) as given, _open(target, writing=True) as taken:
         await _refuse_filled(taken, target)
         for table in reversed(metadata.sorted_tables):
@@ -78,15 +92,15 @@ async def _move(source: IndexAddress, target: IndexAddress, tell: Tell) -> int:
         for table in metadata.sorted_tables:
             if await _sum(given, table) != await _sum(taken, table):
                 raise MoveError(f"the table {table.name} is not the same after the copy")
+        await taken.add(recorded(moved))
         return moved
 
 
 async def _refuse_filled(side: _Side, address: IndexAddress) -> None:
     for table in metadata.sorted_tables:
         if await side.count(table) > _FROM_THE_BEGINNING.get(table.name, 0):
-            where = str(address.path) if address.is_file else f"at {address.place()}"
             raise MoveError(
-                f"the database {where} holds an index already (there are {table.name}); "
+                f"the database {address.shown()} holds an index already (there are {table.name}); "
                 "give an empty one"
             )
 
@@ -155,6 +169,9 @@ class _File:
         async for batch in _batches(rows):
             self._connection.executemany(statement, batch)
 
+    async def add(self, record: Record) -> None:
+        self._connection.execute(ADD_EVENT, msgspec.structs.asdict(record))
+
 
 @asynccontextmanager
 async def _open_file(address: IndexAddress) -> AsyncIterator[_Side]:
@@ -220,6 +237,11 @@ class _Server:
                 f"SELECT setval(pg_get_serial_sequence('{table.name}', '{key}'), max({key})) "
                 f"FROM {table.name} HAVING max({key}) IS NOT NULL"
             )
+
+    async def add(self, record: Record) -> None:
+        statement, names = positional(ADD_EVENT)
+        values = msgspec.structs.asdict(record)
+        await self._connection.execute(statement, *(values[name] for name in names))
 
 
 def _with_truths(row: Row, places: Iterable[int]) -> Row:

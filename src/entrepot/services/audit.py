@@ -127,7 +127,7 @@ class Trail:
             chain = self._free.pop()
             if now - chain.began_at < CHAIN_LIFE:
                 return chain
-        return Chain(writer=secrets.randbits(_WRITER_BITS), began_at=now)
+        return begin_chain(now)
 
     def _tell(self, records: Sequence[Record]) -> None:
         """Say what was committed: to the log beside the index, and what changes who may do what to
@@ -196,6 +196,11 @@ class Trail:
             self._tell_dropped(dropped)
             _log.warning("events were dropped from the audit log", count=dropped)
         self._tell(records)
+
+
+def begin_chain(now: int) -> Chain:
+    """Return a chain that nobody else has, as of now in microseconds since 1970."""
+    return Chain(writer=secrets.randbits(_WRITER_BITS), began_at=now)
 
 
 def _extended(
