@@ -13,10 +13,13 @@ from tests.takeover.peer import old_registry
 from tests.tokens.issuers import start_issuer
 from tests.tokens.signing import (
     EC,
+    ED,
     ISSUER,
     OTHER,
+    RSA,
     SERVICE,
     claims_of,
+    key_set,
     pem,
     pull,
     self_signed,
@@ -66,6 +69,39 @@ def test_its_keys_are_read_again_from_where_they_are(tmp_path: Path) -> None:
                 seconds=60,
                 what="the end of the old key on every worker",
             )
+
+
+def test_files_with_keys_are_read_again(tmp_path: Path) -> None:
+    """A bundle and a key set, without a restart: the new keys count on every worker, and what is no
+    longer in the files no more.
+    """
+    bundle, keys = tmp_path / "bundle.pem", tmp_path / "keys.json"
+    bundle.write_bytes(pem([self_signed(EC)]))
+    keys.write_bytes(key_set(RSA))
+    token = {
+        "realm": REALM,
+        "service": SERVICE,
+        "issuer": ISSUER,
+        "rootcertbundle": str(bundle),
+        "jwks": str(keys),
+        "jwksrefresh": "1s",
+    }
+    with start_registry(tmp_path / "registry", config={"auth": {"token": token}}) as registry:
+
+        def answers(key: Any, alg: str = "ES256") -> set[int]:
+            """What each of the two workers says to a token, in all likelihood."""
+            return {
+                status(registry, token_of(claims_of(pull("a")), key, alg=alg)) for _ in "123456"
+            }
+
+        assert answers(EC) == answers(RSA, "RS256") == {404}
+        assert answers(OTHER) == answers(ED, "EdDSA") == {401}
+        bundle.write_bytes(pem([self_signed(OTHER)]))
+        keys.write_bytes(key_set(ED))
+        wait_until(lambda: answers(OTHER) == {404}, what="the bundle's new key")
+        wait_until(lambda: answers(ED, "EdDSA") == {404}, what="the set's new key")
+        wait_until(lambda: answers(EC) == {401}, what="the end of the bundle's old key")
+        wait_until(lambda: answers(RSA, "RS256") == {401}, what="the end of the set's old key")
 
 
 @pytest.mark.clients
