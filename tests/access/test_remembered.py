@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
-from tests.access.worlds import PASSWORD, Estate, Open, made
+from entrepot.identity import Authenticator
+from entrepot.services.grants import Grants
+from tests.access.worlds import PASSWORD, SECOND, Estate, Open, made
 from tests.unit.api.conftest import Answer
 from tests.unit.api.test_cost import MOST_FRAMES, STATEMENTS, STORE_CALLS, Costs
 from tests.unit.identity.credentials import basic
+from tests.unit.server.sites import Site as SiteOnPort
+from tests.unit.server.sites import get, serving
 from tests.wire.images import image
 
 IMAGE = image("access-remembered")
@@ -26,10 +33,10 @@ class Puller:
     def __init__(self, registry: Estate, token: str, grant: int) -> None:
         self.registry = registry
         self.grant = grant
-        self._token = token.encode()
+        self.token = token
 
     async def pull(self, path: str = PATH, method: str = "GET", proxied: bytes = b"") -> Answer:
-        headers = [(b"authorization", b"Bearer " + self._token)]
+        headers = [(b"authorization", f"Bearer {self.token}".encode())]
         if proxied:
             headers.append((b"x-forwarded-for", proxied))
         return await self.registry.site.ask(method, path, headers=tuple(headers))
@@ -106,6 +113,60 @@ async def test_a_token_is_good_for_what_it_is_for(estate: Open) -> None:
         assert (await alice.pull("/v2/team/other/manifests/v1")).status == 401
         assert (await alice.pull(method="DELETE")).status == 403
         assert (await alice.pull(f"/v2/team/app/blobs/{IMAGE.blobs[0].digest}")).status == 200
+
+
+@asynccontextmanager
+async def connected(
+    alice: Puller,
+) -> AsyncIterator[tuple[SiteOnPort, Callable[[], Awaitable[int]]]]:
+    """A server of HTTP/1.1, and a pull of Alice's on one connection, which tells the status."""
+    async with serving(application=alice.registry.application) as site:
+        reader, writer = await site.open()
+
+        async def pull() -> int:
+            writer.write(get(PATH, f"Authorization: Bearer {alice.token}"))
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
+            await reader.readexactly(int(head.partition(b"content-length: ")[2].split()[0]))
+            return int(head.split()[1])
+
+        yield site, pull
+
+
+@pytest.mark.anyio
+async def test_the_same_bytes_again_need_no_token_on_their_connection(estate: Open) -> None:
+    """Which is not looked at any more; on another connection it is."""
+    async with pulling(estate) as alice, connected(alice) as (site, pull):
+        access, application = alice.registry.access, alice.registry.application
+        assert [await pull() for _ in range(3)] == [200] * 3
+        access._fresh_until = 2**63  # as within the two seconds after a look
+        context = application._context
+        assert await pull() == 200
+        application._context = replace(context, authenticator=cast("Authenticator", None))
+        assert await pull() == 200
+        request = get(PATH, f"Authorization: Bearer {alice.token}")
+        assert (await site.say(request)).startswith(b"HTTP/1.1 500 ")
+        (exp,) = [json.loads(base64.urlsafe_b64decode(alice.token.split(".")[1] + "=="))["exp"]]
+        seen, known = [], access._now
+        for moment in (exp * SECOND, (exp + 60) * SECOND - 1, (exp + 60) * SECOND):
+            access._now = lambda moment=moment: moment  # type: ignore[misc]
+            seen.append(await pull())
+        assert seen == [200, 200, 500], "a token ends, a minute late at most, as clocks differ"
+        access._now = known
+        application._context = context
+        assert await pull() == 200
+
+
+@pytest.mark.anyio
+async def test_the_same_bytes_again_are_refused_when_rights_have_changed(estate: Open) -> None:
+    """At once, whoever changed them wherever."""
+    async with pulling(estate) as alice, connected(alice) as (_, pull):
+        registry, grants = alice.registry, [alice.grant]
+        elsewhere = Grants(registry.stores.index, now=registry.stores.now, changed=lambda: None)
+        for changing in (registry.grants, elsewhere, elsewhere):
+            assert [await pull() for _ in range(4)] == [200] * 4
+            await changing.revoke(grants, by="test")
+            assert [await pull() for _ in range(2)] == [404] * 2
+            grants = await registry.give(made("team", "user:alice", "reader"))
 
 
 @pytest.mark.anyio

@@ -20,6 +20,7 @@ from entrepot.core.errors import (
     UnavailableError,
 )
 from entrepot.identity.anonymous import Anonymous
+from entrepot.identity.authenticator import Recalled
 from entrepot.identity.htpasswd import Htpasswd, Roles
 from entrepot.identity.local import Local
 from entrepot.identity.rates import RateLimited, Rates
@@ -173,8 +174,8 @@ class Fixed:
             raise self._outcome
         return self._outcome
 
-    def recall(self, authorization: str | None) -> Identity | None:  # noqa: ARG002 - the contract
-        return None if isinstance(self._outcome, EntrepotError) else self._outcome
+    def recall(self, authorization: str | None) -> Recalled | None:  # noqa: ARG002 - the contract
+        return None if isinstance(self._outcome, EntrepotError) else Recalled(self._outcome)
 
 
 ADA, BOB = Identity("ada", "one"), Identity("bob", "two")

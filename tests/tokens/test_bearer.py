@@ -82,8 +82,8 @@ def ask(
         except UnauthorizedError:
             assert known is None
             raise
-        assert known in (None, identity)
-        assert bearer.recall(authorization) == identity
+        assert known in (None, (identity, 1100.0))
+        assert bearer.recall(authorization) == (identity, 1100.0)
         return identity
 
     return authenticate

@@ -5,7 +5,7 @@ like one that does not exist, and takes as long.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from entrepot.api.context import BrowserEndpoint, Context
 from entrepot.api.cookies import SESSION, read_cookie
@@ -31,19 +31,43 @@ from entrepot.core.names import RepositoryName
 
 _NOBODY: Final = Identity("", "anonymous", kind="anonymous")
 _WITHOUT_TAG: Final = (None,)
+_AGAIN: Final = "entrepot.again"
+"""Where our own server keeps what is noted of requests that come again byte for byte."""
+
+
+class _LetIn(NamedTuple):
+    """Why a request by a token was let in, which holds for the same bytes on the same connection as
+    long as `access` says so: `until` is in microseconds since 1970.
+    """
+
+    identity: Identity
+    address: str
+    decision: Decision
+    as_of: int
+    until: int
 
 
 def recall(context: Context, request: Request, route: Route, fields: tuple[str, ...]) -> bool:
     """Tell whether a request is let in because all is at hand that `identify` and `authorize` would
     find out: nearly every pull is like one a moment ago. A refusal never is.
     """
+    again = request.scope.get(_AGAIN)
+    if again:
+        before: _LetIn = again[_LetIn]
+        if context.access.holds(before.as_of, before.until):
+            identity, request.address, request.decision, request.as_of, _ = before
+            context.metrics.authentication(identity.method, "remembered")
+            request.identity, request.actor = identity, identity.name
+            return True
     if not route.tells_revision:
         return False
-    identity = context.authenticator.recall(request.header(b"authorization"))
-    if identity is None:
+    found = context.authenticator.recall(request.header(b"authorization"))
+    if found is None:
         return False
+    identity, ends = found
     decided = context.access.enabled or identity.scopes is not None
-    if decided and not _is_known(context, request, route, fields, identity):
+    until = _known_until(context, request, route, fields, identity) if decided else 0
+    if decided and not until:
         return False
     if identity.kind != "anonymous":
         context.metrics.authentication(identity.method, "remembered")
@@ -51,6 +75,9 @@ def recall(context: Context, request: Request, route: Route, fields: tuple[str, 
     if identity.method not in NOT_BY_LOGIN:
         context.logins.succeeded(request, identity)
     request.identity, request.actor = identity, identity.name
+    if again is not None and request.as_of is not None and request.decision is not None and ends:
+        until = min(until, int(ends * 1_000_000))
+        again[_LetIn] = _LetIn(identity, request.address, request.decision, request.as_of, until)
     return True
 
 
@@ -131,7 +158,7 @@ async def authorize(
     if identity.scopes is None and not access.enabled:
         return
     if route.tells_revision:
-        if _is_known(context, request, route, fields, identity):
+        if _known_until(context, request, route, fields, identity):
             return
         await access.look()
     repository = RepositoryName.parse(fields[0]) if route.on_repository else None
@@ -168,17 +195,19 @@ def note_denial(
     context.stores.trail.note(told, by=request.caller)
 
 
-def _is_known(
+def _known_until(
     context: Context, request: Request, route: Route, fields: tuple[str, ...], identity: Identity
-) -> bool:
-    """Tell whether a pull of content is allowed by what was decided for one like it."""
+) -> int:
+    """Return until when (microseconds since 1970) a pull of content is allowed by what was decided
+    for one like it; 0 if it is not.
+    """
     access = context.access
     tag = fields[1] if route.label == "manifest" and ":" not in fields[1] else None
     known = access.recall(identity, (Action.PULL, fields[0], True, tag))
-    if known is None or not known.allowed:
-        return False
-    request.decision, request.as_of = known, access.revision
-    return True
+    if known is None or not known[0].allowed:
+        return 0
+    request.decision, request.as_of = known[0], access.revision
+    return known[1]
 
 
 def _tags(request: Request, route: Route, fields: tuple[str, ...]) -> Sequence[str | None]:

@@ -1,8 +1,12 @@
 """`auth: none`: everybody is nobody in particular."""
 
+from typing import Final
+
 from entrepot.core.access import Identity, Origin
+from entrepot.identity.authenticator import Recalled
 
 ANONYMOUS = Identity(name="", method="anonymous", kind="anonymous")
+_RECALLED: Final = Recalled(ANONYMOUS)
 
 
 class Anonymous:
@@ -17,6 +21,6 @@ class Anonymous:
         """Return the one anonymous identity; credentials are ignored, as registry:2 does."""
         return ANONYMOUS
 
-    def recall(self, authorization: str | None) -> Identity:  # noqa: ARG002 - the contract
+    def recall(self, authorization: str | None) -> Recalled:  # noqa: ARG002 - the contract
         """See `Authenticator.recall`."""
-        return ANONYMOUS
+        return _RECALLED

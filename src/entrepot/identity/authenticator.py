@@ -1,8 +1,17 @@
 """What the rest of Entrepot knows of authentication."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from entrepot.core.access import Identity, Origin
+
+
+class Recalled(NamedTuple):
+    """Somebody who was told a moment ago; until when (seconds since 1970) that holds for what they
+    sent as long as nobody changes rights or accounts, 0 if it must be asked each time.
+    """
+
+    identity: Identity
+    until: float = 0.0
 
 
 class Authenticator(Protocol):
@@ -21,7 +30,7 @@ class Authenticator(Protocol):
         holds, and never holds up the event loop.
         """
 
-    def recall(self, authorization: str | None) -> Identity | None:
+    def recall(self, authorization: str | None) -> Recalled | None:
         """Return whom `authenticate` told a moment ago, at most a second, if nothing has changed
         since that shows; None wherever it has to be asked. Costs next to nothing, and counts
         nothing.

@@ -20,7 +20,7 @@ from msgspec import Struct
 from entrepot.core.access import Identity, Origin, Scope
 from entrepot.core.errors import InvalidTokenError, UnauthorizedError
 from entrepot.core.tokens import LONGEST_TOKEN, METHOD, TokenRefusedError, bearer_of
-from entrepot.identity.authenticator import Authenticator
+from entrepot.identity.authenticator import Authenticator, Recalled
 from entrepot.telemetry import Metrics
 
 _MOST: Final = 4096
@@ -106,14 +106,14 @@ class Bearer:
         self._count(METHOD, "remembered")
         return good.identity
 
-    def recall(self, authorization: str | None) -> Identity | None:
+    def recall(self, authorization: str | None) -> Recalled | None:
         """See `Authenticator.recall`."""
         good = self._good.get(authorization or "")
         if good is None:
             return self._others.recall(authorization)
         if good.revision != self._standing.revision or self._clock() > good.until:
             return None
-        return good.identity
+        return Recalled(good.identity, good.until)
 
     async def _judge(self, authorization: str, token: str) -> Good:
         if len(token) > LONGEST_TOKEN or not token.isascii():

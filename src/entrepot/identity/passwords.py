@@ -30,6 +30,7 @@ from entrepot.core.errors import (
     UnauthorizedError,
     UnavailableError,
 )
+from entrepot.identity.authenticator import Recalled
 from entrepot.identity.basic import basic_challenge, parse_basic
 from entrepot.identity.guard import Guard
 from entrepot.identity.remembered import Remembered
@@ -99,11 +100,12 @@ class Passwords:
             return await self._by_secret(self._secrets, mark, password, origin)
         return await self._verify(mark, name, password, origin)
 
-    def recall(self, authorization: str | None) -> Identity | None:
+    def recall(self, authorization: str | None) -> Recalled | None:
         """See `Authenticator.recall`."""
         if not authorization or not authorization.isascii():
             return None
-        return self._remembered.recall(self._remembered.mark(authorization))
+        identity = self._remembered.recall(self._remembered.mark(authorization))
+        return Recalled(identity) if identity is not None else None
 
     def close(self) -> None:
         """End the threads of the sources. Checks that wait are given up."""

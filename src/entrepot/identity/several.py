@@ -11,7 +11,7 @@ from entrepot.core.errors import (
     UnauthorizedError,
     UnavailableError,
 )
-from entrepot.identity.authenticator import Authenticator
+from entrepot.identity.authenticator import Authenticator, Recalled
 
 _log = structlog.get_logger("entrepot.identity")
 
@@ -48,6 +48,6 @@ class Several:
                 away = UnavailableError({"reason": "a source of identities is away"})
         raise away or refusal
 
-    def recall(self, authorization: str | None) -> Identity | None:
+    def recall(self, authorization: str | None) -> Recalled | None:
         """See `Authenticator.recall`: the first is asked, as nobody is asked before."""
         return self._authenticators[0].recall(authorization)

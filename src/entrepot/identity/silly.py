@@ -6,6 +6,7 @@ from typing import Final
 
 from entrepot.core.access import Identity, Origin
 from entrepot.core.errors import UnauthorizedError
+from entrepot.identity.authenticator import Recalled
 
 METHOD: Final = "silly"
 _SILLY: Final = Identity("silly", METHOD, administrator=True)
@@ -22,6 +23,6 @@ class Silly:
             raise UnauthorizedError
         return _SILLY
 
-    def recall(self, authorization: str | None) -> Identity | None:
+    def recall(self, authorization: str | None) -> Recalled | None:
         """See `Authenticator.recall`."""
-        return _SILLY if authorization else None
+        return Recalled(_SILLY) if authorization else None

@@ -15,6 +15,13 @@ _BODIES: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})
 _SECRETS: Final = frozenset({b"authorization", b"proxy-authorization", b"cookie"})
 
 
+AGAIN: Final = "entrepot.again"
+"""What an application may note of such a request is under this key of the scope, in a dictionary
+that all requests have which come byte for byte alike on one connection after the first; only of
+those with a secret, for what others say is the same on all connections.
+"""
+
+
 class Head(NamedTuple):
     """What a request says: its part of ASGI's scope, and whether another may follow."""
 
@@ -47,6 +54,7 @@ class Heads:
             return
         if not names.isdisjoint(_SECRETS):
             self._last, self._head = data, head
+            head.scope[AGAIN] = {}
             return
         if len(self._common) >= _MOST:
             self._common.clear()

@@ -221,23 +221,27 @@ class Access:
         key = (action, name, repository is not None, tag)
         known = self.recall(identity, key)
         if known is not None:
-            return known
+            return known[0]
         await self.refresh()
         now, view = self._now(), await self.view(identity)
         found = view.decide(action, Target(name, repository is not None, tag), now=now)
         self._keep(view, key, found)
         return found[0]
 
-    def recall(self, identity: Identity, key: Question) -> Decision | None:
-        """Return what was decided lately, None if it must be decided (anew): a look into two
-        dictionaries, which is all that most requests need.
+    def recall(self, identity: Identity, key: Question) -> tuple[Decision, int] | None:
+        """Return what was decided lately, and until when it `holds`; None if it must be decided
+        (anew): a look into two dictionaries, which is all that most requests need.
         """
         now = self._now()
         if now >= self._fresh_until:
             return None
         view = self._views.get(identity)
         found = None if view is None else view.known.get(key)
-        return found[0] if found is not None and now < found[1] else None
+        return found if found is not None and now < found[1] else None
+
+    def holds(self, revision: int, until: int) -> bool:
+        """Tell whether what was decided as of a revision still counts, which it does `until`."""
+        return revision == self.revision and self._now() < min(until, self._fresh_until)
 
     async def permitted(
         self, identity: Identity, repository: str, actions: Iterable[Action]

@@ -117,7 +117,7 @@ def test_recalled_for_a_moment(path: Path, open_htpasswd: Open, clock: Clock) ->
     login(htpasswd, GOOD)
     found = htpasswd.recall(GOOD)
     assert found is not None
-    assert found.name == "alice"
+    assert (found.identity.name, found.until) == ("alice", 0.0)
     assert htpasswd.recall(BAD) is None
     write_users(path, b"alice:" + hash_of("new"), age=50)
     clock.now += 0.5

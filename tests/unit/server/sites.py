@@ -13,6 +13,7 @@ import uvloop
 
 from entrepot.config.schema_http import Http, Limits
 from entrepot.server.http1 import Http1Server
+from entrepot.server.lifespan import Application
 
 KIB = 1024
 LARGE = 64
@@ -137,6 +138,7 @@ async def serving(
     most: int = 100,
     tls: ssl.SSLContext | None = None,
     client: ssl.SSLContext | None = None,
+    application: Application | None = None,
 ) -> AsyncIterator[Site]:
     """A site; with `tls` over TLS, to which its connections speak as `client`."""
     listener = socket.create_server(("127.0.0.1", 0))
@@ -144,7 +146,7 @@ async def serving(
     port = listener.getsockname()[1]
     echo = Echo()
     http = Http(limits=limits or Limits())
-    server = Http1Server(echo, listener=listener, http=http, most=most, tls=tls)
+    server = Http1Server(application or echo, listener=listener, http=http, most=most, tls=tls)
     running = asyncio.ensure_future(server.serve())
     site = Site(server, echo, port, client=client)
     try:

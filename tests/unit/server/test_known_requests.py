@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from entrepot.server.heads import AGAIN
 from tests.unit.server.sites import Site, ask, get, with_site
 
 
@@ -63,6 +64,9 @@ def test_requests_with_secrets_are_known_on_their_connection(line: str) -> None:
             assert await ask(reader, writer, data) == [b"/d :0"]
         sent = [scope["headers"][1][1].partition(b"VjcmV0")[0][-2:] for scope in site.echo.scopes]
         assert sent == [b"c2", b"c2", b"d2", b"c2", b"c2", b"d2", b"d2"]
+        notes = [scope.get(AGAIN) for scope in site.echo.scopes]
+        assert notes == [None, {}, None, None, {}, None, {}]
+        assert notes[1] is not notes[4], "what was noted of one is forgotten with it"
         assert await ask(*await site.open(), known) == [b"/d :0"]
         assert not site.server.known
 
