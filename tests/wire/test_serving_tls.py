@@ -115,6 +115,19 @@ def test_tls_1_3_can_be_the_lowest_version(
             handshake(registry, only(ssl.TLSVersion.TLSv1_2, authority))
 
 
+def test_cipher_suites_of_old_are_refused(
+    authority: Authority, tmp_path: Path, serving: Serving
+) -> None:
+    """In TLS 1.2 those without authenticated encryption; with forward secrecy and it they count."""
+    with start_registry(tmp_path / "r", config=tls(authority.server(), serving)) as registry:
+        using = only(ssl.TLSVersion.TLSv1_2, authority)
+        using.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
+        assert handshake(registry, using)[0] == "TLSv1.2"
+        using.set_ciphers("ECDHE-ECDSA-AES128-SHA256:ECDHE-ECDSA-AES128-SHA")
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            handshake(registry, using)
+
+
 @pytest.mark.parametrize("mode", ["", "require-and-verify-client-cert"])
 def test_client_certificates_are_required(
     authority: Authority, tmp_path: Path, mode: str, serving: Serving

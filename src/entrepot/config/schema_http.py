@@ -153,7 +153,8 @@ class Http(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     workers: Annotated[
         int,
         about(
-            "Worker processes; 0 is one for each processor, with TLS one for two; at most 8.",
+            "Worker processes; 0 is one for each processor, at most 8; with TLS one for two unless "
+            "certificates tell users.",
             minimum=0,
         ),
     ] = 0

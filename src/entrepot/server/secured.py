@@ -202,7 +202,7 @@ class Secured(asyncio.Protocol, asyncio.Transport):
         except ssl.SSLError:
             broken = True
         self._flush()
-        if pieces:
+        if pieces and not self._said_all:
             self._inner.data_received(b"".join(pieces))
         if broken:
             self.abort()

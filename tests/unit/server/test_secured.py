@@ -84,6 +84,36 @@ def test_whose_certificate_is_told_with_every_request(authority: Authority) -> N
     with_tls(authority, scenario)
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_session_that_is_resumed_has_its_certificate(
+    authority: Authority, version: ssl.TLSVersion
+) -> None:
+    """Clients that come again may leave the handshake out, and are who they were."""
+    shown = authority.client("ada")
+    client = client_of(authority, shown)
+    client.maximum_version = version
+
+    async def scenario(site: Site) -> None:
+        await asyncio.to_thread(resume, site.port, client)
+        chains = [scope["extensions"]["tls"]["client_cert_chain"] for scope in site.echo.scopes]
+        assert chains == [[shown.certificate.read_text()]] * 2
+
+    with_tls(authority, scenario)
+
+
+def resume(port: int, client: ssl.SSLContext) -> None:
+    session = None
+    for resumed in (False, True):
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=60) as plain,
+            client.wrap_socket(plain, server_hostname="127.0.0.1", session=session) as secured,
+        ):
+            secured.sendall(get("/a"))
+            assert secured.recv(1)
+            assert secured.session_reused is resumed
+            session = secured.session
+
+
 @pytest.mark.parametrize("size", [0, 1, 16 * KIB, 3 * KIB * KIB + 5])
 def test_bodies(authority: Authority, size: int) -> None:
     """Whole, however large, with the next request right behind them."""
