@@ -208,3 +208,38 @@ async def test_pages_tell_of_nothing_that_is_hidden(estate: Open) -> None:
                     found += page["items"]
                     query = page["next"].partition("?")[2] if page["next"] else ""
                 assert len({entry["id"] for entry in found}) == kept == len(found), (path, limit)
+
+
+@pytest.mark.anyio
+async def test_a_page_is_full_however_much_is_hidden(estate: Open) -> None:
+    """Also of the trash, where thousands of rows may lie before the next that somebody sees."""
+    async with estate("ann") as registry:
+        await furnish(registry)
+        for name in ("team/app-deleted", "dark/app-deleted"):
+            await push(registry, name, OWN, "gone")
+            path = f"/v2/{name}/manifests/gone"
+            assert (await registry.ask(ROOT, "DELETE", path)).status == 202
+        await registry.stores.index.write(_hide_many)
+        (shown,) = (await told(registry, "ann", "GET", "/trash", query="limit=1"))["items"]
+        assert shown["repository"] == "team/app-deleted"
+        page = await told(registry, "ann", "GET", "/trash", query="limit=1&namespace=dark")
+        assert (page["items"], page["next"]) == ([], None)
+        everything = await told(registry, ROOT, "GET", "/trash", query="limit=1000")
+        assert len(everything["items"]) == 1000
+        assert everything["next"]
+
+
+async def _hide_many(transaction: Transaction) -> None:
+    """Have 6,000 times in the trash what of `dark` is there."""
+    numbers = ({"tag": f"gone-{number}"} for number in range(6000))
+    await transaction.execute_many(
+        """
+        INSERT INTO trash (repository_id, kind, tag, digest, media_type, subject, payload,
+                           created_at, created_by, deleted_at, deleted_by, operation, expires_at)
+        SELECT repository_id, kind, :tag, trash.digest, media_type, subject, payload,
+               trash.created_at, created_by, deleted_at, deleted_by, operation, expires_at
+        FROM trash JOIN repositories ON repositories.id = trash.repository_id
+        WHERE repositories.name = 'dark/app-deleted' AND kind = 'tag' AND tag = 'gone'
+        """,
+        numbers,
+    )
