@@ -102,6 +102,20 @@ async def test_putting_a_blob_again_changes_nothing(store: Store) -> None:
     assert await read_all(store, digest) == SMALL
 
 
+async def test_putting_what_is_new(store: Store) -> None:
+    """It is there, or nothing was done; what was there stays as it was."""
+    digest, other = Digest.of(SMALL), Digest.of(LARGE)
+    done = await store.put_new(digest, SMALL)
+    assert await read_all(store, digest) == (SMALL if done else None)
+    assert not await store.put_new(digest, b"another")
+    assert await read_all(store, digest) == (SMALL if done else None)
+    await store.put(other, LARGE)
+    assert not await store.put_new(other, SMALL)
+    assert await store.verify(other)
+    await store.delete([other])
+    assert await store.put_new(other, LARGE) is done
+
+
 async def test_many_put_the_same_blob_at_once(store: Store) -> None:
     digest = Digest.of(LARGE)
     await asyncio.gather(*(store.put(digest, LARGE) for _ in range(8)))

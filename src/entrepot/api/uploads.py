@@ -71,6 +71,7 @@ async def _mount(context: Context, request: Request, repository: RepositoryName)
 async def get_upload(context: Context, request: Request, name: str, upload: str) -> Response:
     """Say how much of an upload the registry holds."""
     state = await _find(context, request, name, upload)
+    await context.uploads.check_going_on(state)
     return Response(204, _where(context, request, state))
 
 

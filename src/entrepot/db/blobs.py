@@ -56,6 +56,12 @@ _ADD = """
     ON CONFLICT (digest) DO UPDATE SET size = excluded.size, synced = excluded.synced,
         quarantined_at = NULL
 """
+_ADD_NEW = """
+    INSERT INTO blobs (digest, size, synced, created_at)
+    SELECT :digest, CAST(:size AS BIGINT), CAST(:synced AS BOOLEAN), CAST(:now AS BIGINT)
+    WHERE NOT EXISTS (SELECT 1 FROM doomed_blobs WHERE digest = :digest)
+    ON CONFLICT (digest) DO NOTHING
+"""
 _LINK = """
     INSERT INTO repository_blobs (repository_id, digest, linked_at)
     SELECT CAST(:repository AS BIGINT), digest, CAST(:now AS BIGINT)
@@ -85,6 +91,16 @@ _LIST_UNSYNCED = """
 """
 _FORGET_LINKS = "DELETE FROM repository_blobs WHERE digest = :digest"
 _FORGET = "DELETE FROM blobs WHERE digest = :digest"
+
+
+class BlobRow(NamedTuple):
+    """What is recorded of a blob: its bytes, whether they are known to be durable, and since when
+    they are there.
+    """
+
+    size: int
+    synced: bool
+    now: int
 
 
 class LinkedBlob(NamedTuple):
@@ -138,14 +154,19 @@ async def list_linking(reader: Reader, digest: Digest, *, area: Area, most: int)
     return [row[0] for row in await reader.fetch_all(_LIST_LINKING, values)]
 
 
-async def add_blob(
-    transaction: Transaction, digest: Digest, *, size: int, synced: bool, now: int
-) -> None:
-    """Record a blob whose bytes were put into the store just now, complete and, if `synced`, known
-    to be durable. `entrepot.services.storing.is_safe` says whether that may be done.
+async def add_blob(transaction: Transaction, digest: Digest, row: BlobRow) -> None:
+    """Record a blob whose bytes were put into the store just now, complete.
+    `entrepot.services.storing.add_stored` says whether that may be done.
     """
-    values = {"digest": digest.packed, "size": size, "synced": synced, "now": now}
-    await transaction.execute(_ADD, values)
+    await transaction.execute(_ADD, {"digest": digest.packed, **row._asdict()})
+
+
+async def add_new_blob(transaction: Transaction, digest: Digest, row: BlobRow) -> bool:
+    """Do that for a blob that has no row and whose object nobody deletes or has deleted lately;
+    return whether it is one.
+    """
+    values = {"digest": digest.packed, **row._asdict()}
+    return await transaction.execute(_ADD_NEW, values) == 1
 
 
 async def link_blob(transaction: Transaction, home: Home, digest: Digest, *, now: int) -> bool:

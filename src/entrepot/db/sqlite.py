@@ -2,8 +2,9 @@
 
 A read takes some microseconds and never waits for a writer (write-ahead log), so it runs where it
 is called. Durable writes go through one thread of the process, which puts everything that waits
-into one transaction, each in a savepoint of its own: the cost of a sync is shared. Processes and
-threads take turns by a lock on a file beside the index (`entrepot.db.turns`).
+into one transaction: the cost of a sync is shared. If one of them fails they are run once more,
+each in a savepoint of its own. Processes and threads take turns by a lock on a file beside the
+index (`entrepot.db.turns`).
 
 That file also holds the number of commits. Rows that were read since the last commit of anybody are
 still right and are not read again: the `sqlite3` module gives the interpreter's lock away four
@@ -116,9 +117,10 @@ class _Job:
     def settle(self) -> None:
         """Hand the outcome to the loop that waits, if it still runs."""
         with suppress(RuntimeError):
-            self.loop.call_soon_threadsafe(self._deliver)
+            self.loop.call_soon_threadsafe(self.deliver)
 
-    def _deliver(self) -> None:
+    def deliver(self) -> None:
+        """Hand the outcome over, in the loop that waits."""
         if self.future.cancelled():
             return
         if self.error is None:
@@ -160,6 +162,8 @@ class SqliteDatabase(Statements):
         self._durable = durable
         self._committed = committed
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._soon: list[_Job] = []
+        """What is committed lazily as soon as the loop has run what is ready now."""
         self._turns = Turns(_turns_path(path))
         with self._turns.wait():
             pass  # whoever died here after a commit may not have counted it
@@ -188,17 +192,26 @@ class SqliteDatabase(Statements):
         return cast("T", await self._submit(_Job(work, durable=True)))
 
     async def write_lazily(self, work: Work[T]) -> T:
-        """Commit here and now if nobody else is writing: without a sync that takes less than
-        handing the work to the thread does.
+        """Commit here if nobody else is writing, with all that is written at this moment: without
+        a sync that takes less than handing the work to the thread does.
         """
         job = _Job(work, durable=False)
-        if self._aside or not self._jobs.empty() or not self._commit_now(job):
+        if self._aside or not self._thread.is_alive():
             return cast("T", await self._submit(job))
-        if job.error is not None:
-            raise job.error
-        return cast("T", job.result)
+        self._soon.append(job)
+        if len(self._soon) == 1:
+            job.loop.call_soon(self._commit_soon)
+        return cast("T", await job.future)
 
-    def _commit_now(self, job: _Job) -> bool:
+    def _commit_soon(self) -> None:
+        batch, self._soon = self._soon, []
+        if not batch:
+            return
+        if not self._jobs.empty() or not self._commit_now(batch):
+            for job in batch:
+                self._jobs.put(job)
+
+    def _commit_now(self, batch: list[_Job]) -> bool:
         """Commit without waiting for anybody, if that is possible."""
         if not self._writing.acquire(blocking=False):
             return False
@@ -207,18 +220,21 @@ class SqliteDatabase(Statements):
                 return False
             try:
                 self._writer.execute("BEGIN IMMEDIATE")
-                self._commit([job], patience=0.0)
+                self._commit(batch, patience=0.0)
             except sqlite3.OperationalError:
                 return False  # another program, such as a backup, holds the index
             finally:
                 self._turns.end()
-            if self._unmoved == _CHECKPOINT:
+            for job in batch:
+                job.deliver()
+            if self._unmoved >= _CHECKPOINT and self._jobs.empty():
                 self._jobs.put(_Job(_nothing, durable=False))  # wakes the thread up
         finally:
             self._writing.release()
         return True
 
     async def close(self) -> None:
+        self._commit_soon()
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
         os.close(self._log)
@@ -325,10 +341,13 @@ def _commit_together(connection: sqlite3.Connection, batch: list[_Job], patience
     if not connection.in_transaction:
         _begin(connection, patience)
     try:
-        if len(batch) == 1:
-            done = _run_job(connection, batch[0])
-            connection.execute("COMMIT" if done else "ROLLBACK")
+        if all(_run_job(connection, job) for job in batch):
+            connection.execute("COMMIT")
             return
+        connection.execute("ROLLBACK")
+        if len(batch) == 1:
+            return
+        _begin(connection, patience)  # once more, with what failed left out
         for job in batch:
             connection.execute("SAVEPOINT job")
             if not _run_job(connection, job):

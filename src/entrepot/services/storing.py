@@ -11,7 +11,9 @@ from typing import Final, Protocol
 
 from entrepot.core.digest import Digest
 from entrepot.core.errors import UnavailableError
-from entrepot.db.doomed import BlobState, find_blob_state
+from entrepot.db import Transaction
+from entrepot.db.blobs import BlobRow, add_blob, add_new_blob
+from entrepot.db.doomed import find_blob_state
 from entrepot.services.stores import Stores
 
 PAUSES: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
@@ -26,6 +28,11 @@ _CURRENT: Final = GRAVESTONE // 2
 
 class Received(Protocol):
     """The bytes of a blob, complete and checked."""
+
+    async def put_new(self) -> bool:
+        """Bring the bytes to where the blob's object belongs if it is seen at once that there is
+        none yet; return whether they were brought.
+        """
 
     async def put(self) -> bool:
         """Bring the bytes to where the blob's object belongs; return whether they are there. They
@@ -57,6 +64,9 @@ async def store_blob(
         UnavailableError: the blob's object is being deleted; nothing is changed.
         StorageError: the store failed.
     """
+    asked = _read_clocks(stores)
+    if await received.put_new() and _is_current(stores, asked) and await record(size, None):
+        return
     for pause in (*pauses, 0.0):
         asked = _read_clocks(stores)
         known = await find_blob_state(stores.index, digest)
@@ -84,8 +94,16 @@ def _is_current(stores: Stores, asked: tuple[int, int]) -> bool:
     return max(now - then for now, then in zip(_read_clocks(stores), asked, strict=True)) < _CURRENT
 
 
-def is_safe(state: BlobState, *, seen: int | None) -> bool:
-    """Whether a row may be written for an object that was put after its last deletion was `seen`:
-    asked in the transaction that writes it.
+async def add_stored(
+    transaction: Transaction, digest: Digest, row: BlobRow, *, seen: int | None
+) -> bool:
+    """Write the row of a blob whose bytes were put after its object's last deletion was `seen`;
+    return whether that may be done: nobody deletes its object, and nobody did since then.
     """
-    return state.deleted_at is None or state.deleted_at == seen != 0
+    if await add_new_blob(transaction, digest, row):
+        return True
+    state = await find_blob_state(transaction, digest)
+    safe = state.deleted_at is None or state.deleted_at == seen != 0
+    if safe:
+        await add_blob(transaction, digest, row)
+    return safe

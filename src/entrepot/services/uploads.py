@@ -28,14 +28,14 @@ from entrepot.core.names import RepositoryName
 from entrepot.core.ranges import ByteRange
 from entrepot.core.upload_state import UploadState, sign, verify
 from entrepot.db import Transaction
-from entrepot.db.blobs import add_blob, find_blob_size, is_linked_anywhere, keep_bytes, link_blob
+from entrepot.db.blobs import BlobRow, find_blob_size, is_linked_anywhere, keep_bytes, link_blob
 from entrepot.db.doomed import find_blob_state
 from entrepot.db.repositories import ensure_repository
 from entrepot.db.uploads import end_upload, has_ended
 from entrepot.services.allowance import room_for_repository, room_for_upload
 from entrepot.services.audit import Notes
 from entrepot.services.stores import Stores
-from entrepot.services.storing import PAUSES, Received, is_safe, store_blob
+from entrepot.services.storing import PAUSES, Received, add_stored, store_blob
 from entrepot.services.takeover import take_over_blob
 from entrepot.storage import BlobStore, StorageError, UploadBusyError, UploadWriter
 
@@ -119,31 +119,32 @@ class Uploads:
         """Return the present state of an upload.
 
         A state that was handed out earlier, or none at all, is good enough for an upload that holds
-        bytes; one that holds none is known by its state alone.
+        bytes; one that holds none is known by its state alone. Whether it has ended is asked by
+        those who go on with it.
 
         Raises:
             BlobUploadInvalidError: the state was not made by this registry for this upload.
-            BlobUploadUnknownError: the upload was never begun, has ended, or began too long ago.
+            BlobUploadUnknownError: the upload was never begun, or began too long ago.
         """
         known = verify(signed, key=self._key, name=name, upload=upload) if signed else None
         if signed and known is None:
             raise BlobUploadInvalidError({"upload": str(upload), "reason": "not its address"})
         held = await self._stores.uploads.held(upload)
         if not held:
-            return await self._untouched(upload, known)
+            return self._untouched(upload, known)
         digest = known.digest if known and known.offset == held else ""
         started = known.started if known else 0
         return UploadState(name=name, upload=upload, offset=held, started=started, digest=digest)
 
-    async def _untouched(self, upload: UUID, known: UploadState | None) -> UploadState:
-        if (
-            known is None
-            or known.offset > 0
-            or self._stores.now() - known.started > BEGIN_WITHIN
-            or await has_ended(self._stores.index, upload)
-        ):
+    def _untouched(self, upload: UUID, known: UploadState | None) -> UploadState:
+        if known is None or known.offset > 0 or self._stores.now() - known.started > BEGIN_WITHIN:
             raise BlobUploadUnknownError({"upload": str(upload)})
         return known
+
+    async def check_going_on(self, state: UploadState) -> None:
+        """Raise `BlobUploadUnknownError` for an upload that holds nothing because it has ended."""
+        if state.offset == 0 and await has_ended(self._stores.index, state.upload):
+            raise BlobUploadUnknownError({"upload": str(state.upload)})
 
     async def append(self, state: UploadState, part: Part) -> UploadState:
         """Add bytes to an upload and return its new state.
@@ -190,7 +191,13 @@ class Uploads:
             raise _out_of_order(state, "another request is writing to this upload") from None
 
     async def cancel(self, state: UploadState) -> None:
-        """End an upload and drop what it holds."""
+        """End an upload and drop what it holds.
+
+        Raises:
+            BlobUploadUnknownError: it has ended already.
+            RangeInvalidError: a request is writing to it.
+        """
+        await self.check_going_on(state)
         try:
             async with self._stores.uploads.append(state.upload) as writer:
                 await writer.discard()
@@ -339,6 +346,7 @@ class Uploads:
     ) -> None:
         actual = Digest.of(data, algorithm=digest.algorithm)
         if actual != digest:
+            await self.check_going_on(state)
             await self._end(state)
             raise DigestInvalidError({"digest": digest, "content": actual})
         received = _Small(data, digest, self._stores.blobs)
@@ -378,15 +386,17 @@ class Uploads:
         async def work(transaction: Transaction, notes: Notes) -> bool:
             name = RepositoryName(state.name)
             if stored is not None:
-                if not is_safe(await find_blob_state(transaction, digest), seen=seen):
+                if not await add_stored(
+                    transaction, digest, BlobRow(stored, synced, now), seen=seen
+                ):
                     return False
-                await add_blob(transaction, digest, size=stored, synced=synced, now=now)
                 if keep is not None:
                     await keep_bytes(transaction, digest, keep)
             home = await ensure_repository(transaction, name, now=now)
             if not await link_blob(transaction, home, digest, now=now):
                 return False
-            await end_upload(transaction, state.upload, now=now)
+            if not await end_upload(transaction, state.upload, now=now):
+                raise BlobUploadUnknownError({"upload": str(state.upload)})
             if self._stores.trail.blobs:
                 notes.add(event("blob.push", repository=name, digest=digest, size=stored))
             return True
@@ -410,6 +420,9 @@ class _Small:
         self._digest = digest
         self._blobs = blobs
 
+    async def put_new(self) -> bool:
+        return await self._blobs.put_new(self._digest, self._data)
+
     async def put(self) -> bool:
         await self._blobs.put(self._digest, self._data)
         return True
@@ -427,6 +440,9 @@ class _Upload:
         self._blobs = blobs
         self._size = writer.size
         self._moved = False
+
+    async def put_new(self) -> bool:
+        return False  # it is worth a question whether they are needed
 
     async def put(self) -> bool:
         if self._moved:

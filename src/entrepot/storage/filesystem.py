@@ -251,6 +251,19 @@ class FilesystemStore:
         with self._timed("PutContent"), _StorageErrors():
             self._put(digest, data)
 
+    async def put_new(self, digest: Digest, data: bytes) -> bool:
+        folder = os.path.dirname(self._path(digest))
+        with self._timed("PutContent"), _StorageErrors():
+            if not _make_directory(folder):
+                return False
+            try:
+                self._put(digest, data)
+            except BaseException:
+                with suppress(OSError):
+                    os.rmdir(folder)
+                raise
+        return True
+
     def _put(self, digest: Digest, data: bytes) -> None:
         temporary = self._upload_path(uuid4())
         try:
@@ -275,13 +288,16 @@ class FilesystemStore:
         its place.
         """
         target = self._path(digest)
-        try:
-            self._move(source, target)
-        except FileNotFoundError:  # the blob that was there was deleted, and its folder with it
-            self._move(source, target)
+        for _ in range(2):
+            try:
+                self._move(source, target)
+            except FileNotFoundError:  # also if a blob is deleted just now, with its folder
+                _make_directory(os.path.dirname(target))
+            else:
+                return
+        self._move(source, target)
 
     def _move(self, source: str, target: str) -> None:
-        _ensure_directory(os.path.dirname(target))
         done = durable.rename_new(source, target)
         if not done:
             if self.syncs:
@@ -375,13 +391,15 @@ class FilesystemStore:
         return found
 
 
-def _ensure_directory(path: str) -> None:
+def _make_directory(path: str) -> bool:
+    """Make a directory with those that it is in; return whether it was not there before."""
     try:
         os.mkdir(path)
     except FileExistsError:
-        pass
+        return False
     except FileNotFoundError:
         os.makedirs(path, exist_ok=True)
+    return True
 
 
 def _size(path: str) -> int | None:

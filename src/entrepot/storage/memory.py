@@ -93,6 +93,12 @@ class MemoryStore:
         self._blobs[digest] = data
         self._placed[digest] = self._now()
 
+    async def put_new(self, digest: Digest, data: bytes) -> bool:
+        if digest in self._blobs:
+            return False
+        await self.put(digest, data)
+        return True
+
     async def sync(self, digests: Iterable[Digest]) -> None:
         """Memory is as durable as it will ever be."""
 

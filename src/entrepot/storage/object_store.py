@@ -147,6 +147,9 @@ class ObjectStore:
     async def put(self, digest: Digest, data: bytes) -> None:
         await self._client.put(self.key(digest), data)
 
+    async def put_new(self, digest: Digest, data: bytes) -> bool:  # noqa: ARG002
+        return False
+
     async def sync(self, digests: Iterable[Digest]) -> None:
         """What the store acknowledged is as durable as it will ever be."""
 

@@ -65,6 +65,11 @@ class BlobStore(Protocol):
         when this returns, and a power cut once `sync` has returned.
         """
 
+    async def put_new(self, digest: Digest, data: bytes) -> bool:
+        """Do that if the store sees at once that it holds nothing of that name, and return whether
+        it did: where it would have to ask, it does nothing.
+        """
+
     async def sync(self, digests: Iterable[Digest]) -> None:
         """Make blobs that are in the store survive a power cut."""
 
