@@ -191,6 +191,48 @@ def test_a_proxy_is_not_its_clients(tmp_path: Path) -> None:
         assert client.get("/v2/", headers=unverified).status_code == 401
 
 
+def test_an_authority_that_is_taken_back_and_an_end_in_peace(tmp_path: Path) -> None:
+    """Both without cutting anybody: whom other authorities vouch for goes on, and an upload that
+    runs when the server is told to end is finished.
+    """
+    authority = Authority(tmp_path / "certificates")
+    other = Authority(tmp_path / "other", name="Another authority")
+    both = tmp_path / "both.pem"
+    both.write_bytes(authority.certificate.read_bytes() + other.certificate.read_bytes())
+    told = config(authority, draintimeout="60s")
+    told["http"]["tls"]["clientcas"] = [str(both)]
+    told["access"] = {"enabled": False}
+    with (
+        start_registry(tmp_path / "registry", config=told) as registry,
+        client_of(registry, authority, authority.client("ada")) as ada,
+    ):
+
+        def knows_tom() -> bool:
+            with client_of(registry, authority, other.client("tom")) as tom:
+                try:
+                    return tom.get("/v2/").status_code == 200
+                except httpx.TransportError:
+                    return False
+
+        assert knows_tom()
+        both.write_bytes(authority.certificate.read_bytes())
+        wait_until(lambda: not any(knows_tom() for _ in range(6)), what="the end of the authority")
+        assert ada.get("/v2/").status_code == 200
+
+        def body() -> Iterator[bytes]:
+            yield b"a" * (1 << 20)
+            registry.process.terminate()
+            registry.wait_until_closed()
+            yield b"b" * (1 << 20)
+
+        content = b"a" * (1 << 20) + b"b" * (1 << 20)
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        query = {"digest": digest}
+        answer = ada.post("/v2/a/blobs/uploads/", params=query, content=body())
+        assert answer.status_code == 201
+        assert registry.process.wait(60) == 0
+
+
 def test_large_blobs_leave_the_memory_alone(house: House) -> None:
     """Both ways, through TLS: no worker ever holds much of one."""
     size = 128 << 20
