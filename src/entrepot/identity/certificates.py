@@ -11,11 +11,13 @@ from cryptography.x509.oid import NameOID
 from msgspec import Struct
 
 from entrepot.core.access import Identity, Origin
+from entrepot.core.accounts import ROBOT_PREFIX
 from entrepot.core.errors import CertificateRefusedError, UnauthorizedError
 from entrepot.telemetry import Metrics
 
 METHOD: Final = "certificate"
 _LONGEST: Final = 16_384
+_LONGEST_NAME: Final = 255
 
 NameField = Literal["commonname", "email", "dns", "uri"]
 
@@ -90,9 +92,15 @@ class Certificates:
         until = round(certificate.not_valid_after_utc.timestamp() * 1_000_000)
         for value in _values(certificate, self._field):
             match = self._pattern.fullmatch(value)
-            if match is not None and value.isprintable():
-                return Shown(match[1] if match.re.groups else value, until)
+            if match is not None:
+                name = (match[1] or "") if match.re.groups else value
+                return Shown(name, until) if _can_be_a_user(name) else Shown()
         return Shown()
+
+
+def _can_be_a_user(name: str) -> bool:
+    fits = name.isprintable() and name == name.strip() and len(name) <= _LONGEST_NAME
+    return fits and not name.startswith(ROBOT_PREFIX)
 
 
 def _values(certificate: x509.Certificate, field: NameField) -> list[str]:
