@@ -12,19 +12,25 @@ ECS_VERSION: Final = "8.11.0"
 
 _CATEGORIES: Final = {
     "login": ("authentication", "start"),
+    "logout": ("authentication", "end"),
     "user": ("iam", "user"),
     "robot": ("iam", "user"),
-    "token": ("iam", "change"),
-    "grant": ("iam", "change"),
-    "role": ("iam", "change"),
-    "namespace": ("iam", "change"),
+    **dict.fromkeys(("token", "grant", "role", "namespace"), ("iam", "change")),
     "admin": ("iam", "admin"),
-    "key": ("configuration", "change"),
-    "database": ("configuration", "change"),
+    **dict.fromkeys(("key", "database", "storage"), ("configuration", "change")),
+    **dict.fromkeys(("retention", "quota", "hold", "schedule"), ("configuration", "change")),
+    **dict.fromkeys(("run", "audit"), ("process", "info")),
+    **dict.fromkeys(("web", "api", "catalog"), ("web", "access")),
     "session": ("session", "info"),
 }
-_TYPES: Final = {"push": "creation", "mount": "creation", "delete": "deletion", "pull": "access"}
-_OUTCOMES: Final = {"success": "success", "failure": "failure", "denied": "failure"}
+"""ECS's category and type, by the first word of an action; without one it is about a file."""
+
+_TYPES: Final = {
+    **dict.fromkeys(("push", "mount"), "creation"),
+    **dict.fromkeys(("delete", "collect", "expire"), "deletion"),
+    "pull": "access",
+}
+ECS_OUTCOMES: Final = {"success": "success", "failure": "failure", "denied": "failure"}
 
 
 def moment(microseconds: int) -> str:
@@ -47,7 +53,7 @@ def ecs(record: Record) -> dict[str, Any]:
             "category": [category],
             "type": types,
             "action": record.action,
-            "outcome": _OUTCOMES.get(record.outcome, "unknown"),
+            "outcome": ECS_OUTCOMES.get(record.outcome, "unknown"),
             "reason": record.reason,
             "id": f"{record.writer}-{record.sequence}",
             "hash": record.hash.hex(),

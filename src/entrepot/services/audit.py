@@ -19,6 +19,7 @@ from typing import Final, TypeVar
 import structlog
 
 from entrepot.core.audit import REGISTRY, Actor, Chain, Event, Record, event, extend, on_host
+from entrepot.core.audit_forms import ECS_OUTCOMES
 from entrepot.db.audit import add_audit_events
 from entrepot.db.engine import Database, Transaction, Work
 from entrepot.db.errors import DatabaseError
@@ -142,7 +143,7 @@ class Trail:
                     "audit",
                     **{
                         "event.action": record.action,
-                        "event.outcome": record.outcome,
+                        "event.outcome": ECS_OUTCOMES.get(record.outcome, "unknown"),
                         "user.name": record.actor,
                         "user.target.name": record.target,
                     },
