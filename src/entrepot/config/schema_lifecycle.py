@@ -28,8 +28,11 @@ class Collection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = True
     batch: Annotated[
         int,
-        about("How much is looked at in one transaction.", minimum=1),
-    ] = 100
+        about(
+            "How much is looked at in one transaction, for the end of which pushes may wait.",
+            minimum=1,
+        ),
+    ] = 16
     rate: Annotated[
         int,
         about("How much is looked at in a second, at most; 0 is as much as possible.", minimum=0),

@@ -37,6 +37,11 @@ _KNOWN_ROW: Final = 512
 _CHECKPOINT: Final = 256
 """Transactions after which the log is moved into the index."""
 
+_CHECKPOINT_ASIDE: Final = 8
+"""The same for those that are done aside, which change much: a push would wait longer for its own
+checkpoint if that had to move what they wrote.
+"""
+
 _BUSY: Final = 30.0
 _BREATH: Final = 0.01
 """Seconds to wait for another program that holds the index, such as a backup, and between two looks
@@ -149,6 +154,7 @@ class SqliteDatabase(Statements):
     ) -> None:
         super().__init__(connect(path))
         self._aside = aside
+        self._most_unmoved = _CHECKPOINT_ASIDE if aside else _CHECKPOINT
         self._writer = connect(path)
         # Checkpoints wait for the disk: they are for the thread, after it has answered.
         self._writer.execute("PRAGMA wal_autocheckpoint = 0")
@@ -227,7 +233,7 @@ class SqliteDatabase(Statements):
                 self._turns.end()
             for job in batch:
                 job.deliver()
-            if self._unmoved >= _CHECKPOINT and self._jobs.empty():
+            if self._unmoved >= self._most_unmoved and self._jobs.empty():
                 self._jobs.put(_Job(_nothing, durable=False))  # wakes the thread up
         finally:
             self._writing.release()
@@ -259,7 +265,7 @@ class SqliteDatabase(Statements):
                 self._sync(batch)
             for job in batch:
                 job.settle()
-            if self._unmoved >= _CHECKPOINT:
+            if self._unmoved >= self._most_unmoved:
                 self._checkpoint()
 
     def _sync(self, batch: list[_Job]) -> None:

@@ -71,7 +71,7 @@ class Pace:
     server is busy.
     """
 
-    batch: int = 100
+    batch: int = 16
     rate: float = 2000.0
     most: float = 1.0
 
