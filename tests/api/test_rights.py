@@ -82,10 +82,10 @@ def code(answer: Answer) -> str:
     return str(json.loads(answer.body)["errors"][0]["code"])
 
 
-async def furnished(registry: Estate) -> dict[str, str]:
+async def furnished(registry: Estate, visibility: Visibility | None = None) -> dict[str, str]:
     """A nested namespace with a robot, a grant and its staff, and what fields stand for."""
     for name in ("team", "team/sub"):
-        await registry.namespaces.create(name, by="test")
+        await registry.namespaces.create(name, by="test", visibility=visibility)
     await registry.staff("team")
     await told(registry, ROOT, "POST", "/users", body={"name": "ada"})
     token = await told(registry, ROOT, "POST", "/users/ada/tokens", body={})
@@ -199,10 +199,11 @@ async def walk(
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("visibility", ["private", "internal", "public"])
 @pytest.mark.parametrize("role", ["operator", "admin", ROOT])
-async def test_every_route_for_every_role(estate: Open, role: str) -> None:
+async def test_every_route_for_every_role(estate: Open, role: str, visibility: Visibility) -> None:
     async with estate(*STAFF) as registry:
-        await walk(registry, role, await furnished(registry))
+        await walk(registry, role, await furnished(registry, visibility), visibility)
 
 
 @pytest.mark.anyio
@@ -213,9 +214,7 @@ async def test_every_route_for_everybody_else(estate: Open, visibility: Visibili
     """
     others = [role for role in STAFF if role not in {"operator", "admin"}]
     async with estate(*STAFF) as registry:
-        fields = await furnished(registry)
-        for name in ("team", "team/sub"):
-            await registry.namespaces.change(name, by="test", visibility=visibility)
+        fields = await furnished(registry, visibility)
         for role in sorted(others, key="keeper".__eq__):
             await walk(registry, role, fields, visibility)
 
