@@ -42,6 +42,9 @@ _CHECKPOINT_ASIDE: Final = 8
 checkpoint if that had to move what they wrote.
 """
 
+_LOOKS: Final = 64
+"""How often a lazy write looks whether it is its turn before it is left to the thread."""
+
 _BUSY: Final = 30.0
 _BREATH: Final = 0.01
 """Seconds to wait for another program that holds the index, such as a backup, and between two looks
@@ -209,13 +212,21 @@ class SqliteDatabase(Statements):
             job.loop.call_soon(self._commit_soon)
         return cast("T", await job.future)
 
-    def _commit_soon(self) -> None:
-        batch, self._soon = self._soon, []
-        if not batch:
+    def _commit_soon(self, looks: int = _LOOKS) -> None:
+        """Commit what is written at this moment, or look again once the loop has done more: a turn
+        of another process is soon over. The thread, which can wait, costs more.
+        """
+        if not self._soon:
             return
-        if not self._jobs.empty() or not self._commit_now(batch):
-            for job in batch:
-                self._jobs.put(job)
+        idle = self._jobs.empty()
+        if idle and self._commit_now(self._soon):
+            return
+        if idle and looks:
+            self._soon[0].loop.call_soon(self._commit_soon, looks - 1)
+            return
+        for job in self._soon:
+            self._jobs.put(job)
+        self._soon = []
 
     def _commit_now(self, batch: list[_Job]) -> bool:
         """Commit without waiting for anybody, if that is possible."""
@@ -226,11 +237,12 @@ class SqliteDatabase(Statements):
                 return False
             try:
                 self._writer.execute("BEGIN IMMEDIATE")
-                self._commit(batch, patience=0.0)
+                self._commit(batch, patience=1.0)
             except sqlite3.OperationalError:
                 return False  # another program, such as a backup, holds the index
             finally:
                 self._turns.end()
+            self._soon = []
             for job in batch:
                 job.deliver()
             if self._unmoved >= self._most_unmoved and self._jobs.empty():
@@ -240,7 +252,7 @@ class SqliteDatabase(Statements):
         return True
 
     async def close(self) -> None:
-        self._commit_soon()
+        self._commit_soon(looks=0)
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
         os.close(self._log)
