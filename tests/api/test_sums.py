@@ -243,3 +243,25 @@ async def _hide_many(transaction: Transaction) -> None:
         """,
         numbers,
     )
+
+
+@pytest.mark.anyio
+async def test_what_is_used_of_a_quota_is_for_those_who_push(estate: Open) -> None:
+    """A mere reader could tell from it how much there is where they may not look; who pushes is
+    told by a refusal anyway.
+    """
+    async with estate("ann", "eve") as registry:
+        await furnish(registry)
+        await registry.give(
+            made("team", "user:eve", "reader"),
+            made("team", "user:eve", "reader", effect="deny", repositories="secret"),
+        )
+        limit = {"resource": "tags", "soft": 1, "hard": 100}
+        await told(registry, ROOT, "PUT", "/quotas/team", body=limit)
+        for who, seen in (("eve", False), ("ann", True), (ROOT, True)):
+            (shown,) = await told(registry, who, "GET", "/quotas/team")
+            (listed,) = (await told(registry, who, "GET", "/quotas"))["items"]
+            assert shown == listed
+            assert (shown["used"] is not None) == seen
+            assert shown["exceeded_at"] is None or seen
+            assert (shown["soft"], shown["hard"]) == (1, 100)

@@ -126,6 +126,26 @@ async def test_a_dry_run_changes_nothing_and_foresees_the_pass(site: Site) -> No
     assert repositories == 1, "c has nothing in it any more"
 
 
+async def test_a_dry_run_foresees_what_keeps_only_each_other(site: Site) -> None:
+    """An index that lists its own subject, as soon as both are due."""
+    subject = images.image("subject")
+    fields = {"subject": subject.manifest.descriptor()}
+    own = images.index([subject], fields=fields)
+    await site.push("a", "latest", own)
+    await site.untag("a", "latest")
+    gone: list[str] = []
+    for late in (SECOND, TRASH, HALF + SECOND, GRACE, GRACE, GRACE):
+        site.clocks.go(late)
+        before = await content(site)
+        foreseen = await run(site, dry_run=True)
+        assert await content(site) == before
+        done = await run(site)
+        assert sorted(foreseen["removed"]) == sorted(done["removed"])
+        gone += done["removed"]
+    assert len(gone) == 2
+    assert await site.objects() == set()
+
+
 async def test_what_is_asked_to_go_late_in_a_pass_stays_as_long(site: Site) -> None:
     """Whoever was told of a manifest before its review was written relies on half a grace period,
     however long the pass had taken until then.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,20 @@ async def test_what_was_deleted_and_blobs(site: Site) -> None:
         await explain_digest(site.stores, APP, Digest.of(b"never"), blob=True)
     with pytest.raises(NameUnknownError):
         await explain_repository(site.stores, RepositoryName("none"))
+
+
+async def test_a_grace_period_has_its_end(site: Site) -> None:
+    """What nothing else keeps is kept until it is looked at; by the clock that is asked, so that
+    one that is set ahead does not end it.
+    """
+    pushed = image("alone")
+    await site.push("app", pushed.digest, pushed)
+    found = await explain_digest(site.stores, APP, Digest(pushed.digest))
+    (grace,) = found.kept
+    assert (grace.reason, grace.what) == ("grace", "since manifest.pushed")
+    assert grace.until == found.review_at == site.clock.now + site.stores.keeping.grace
+    ahead = replace(site.stores, now=lambda: site.clock.now + 2 * site.stores.keeping.grace)
+    assert (await explain_digest(ahead, APP, Digest(pushed.digest))).kept == ()
 
 
 async def test_the_command(tmp_path: Path, run: Run) -> None:

@@ -1,5 +1,6 @@
 """Why is it still there, until when, and what would deleting it free?
 
+`stores.now` is to be the time that the collector goes by (docs/collection.md, "The clock").
 Who may not read everything is answered as if only what is `readable` were there (None is all). What
 keeps something is what the collector goes by (`entrepot.core.collecting`); here it gets names.
 """
@@ -127,7 +128,7 @@ async def explain_tag(
         raise ManifestUnknownError({"name": name, "reference": tag})
     told = await _explain_manifest(stores, name, repository, found[1], readable)
     others = [each for each in told.kept if each.what != tag or each.reason != "tag"]
-    waits = {"history", "trash"}  # these end by themselves
+    waits = {"history", "trash", "grace"}  # these end by themselves
     alone = all(each.reason in waits for each in others) and stores.keeping.untagged
     return msgspec.structs.replace(told, tag=str(tag), freed=told.freed if alone else 0)
 
@@ -180,6 +181,10 @@ async def _explain_manifest(
         return await _explain_deleted(stores, name, repository, digest)
     stored = Stored(found.id, digest)
     size, freed = await _measure(stores.index, repository, stored, readable)
+    kept = await _keepers(stores, repository, stored, depth=0)
+    waits = found.review_after is not None and found.review_after > stores.now()
+    if waits and all(each.until is not None for each in kept):
+        kept.append(Because("grace", f"since {found.event}", found.review_after))
     return Explanation(
         kind="manifest",
         repository=name,
@@ -187,7 +192,7 @@ async def _explain_manifest(
         media_type=found.media_type,
         size=size,
         freed=freed,
-        kept=tuple(await _keepers(stores, repository, stored, depth=0)),
+        kept=tuple(kept),
         review_at=found.review_after,
         review_event=found.event or "",
     )

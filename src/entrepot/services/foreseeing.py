@@ -3,8 +3,10 @@
 from collections.abc import AsyncIterator
 from typing import Final
 
+from entrepot.core.collecting import FOREVER
 from entrepot.db.collection import (
     DueLink,
+    DueManifest,
     find_due_link,
     list_linking,
     page_due_links,
@@ -13,8 +15,14 @@ from entrepot.db.collection import (
 from entrepot.db.doomed import Doomed, find_size
 from entrepot.db.engine import Reader
 from entrepot.db.sweeps import list_after, list_blobs
+from entrepot.services.circles import find_circle
 from entrepot.services.collecting import Done
-from entrepot.services.judging import Removed, link_stays_until, stays_until
+from entrepot.services.judging import (
+    Removed,
+    link_stays_until,
+    may_be_kept_by_itself,
+    stays_until,
+)
 from entrepot.services.stores import Stores
 from entrepot.services.sweeping import FindOwnedSince, list_unknown_objects
 
@@ -55,9 +63,19 @@ async def foresee_strangers(
 async def _manifests(stores: Stores, now: int) -> AsyncIterator[Done]:
     after = 0
     while page := await page_due_manifests(stores.index, now=now, after=after, limit=_PAGE):
-        gone = [due for due in page if stays_until(due, now=now, keeping=stores.keeping) == 0]
+        gone = [due for due in page if await _would_go(stores, due, now)]
         yield Done(manifests=tuple(Removed(due.name, due.digest) for due in gone))
         after = page[-1].id
+
+
+async def _would_go(stores: Stores, due: DueManifest, now: int) -> bool:
+    """Return whether nothing keeps a manifest, or nothing but what goes with it."""
+    keeping = stores.keeping
+    until = stays_until(due, now=now, keeping=keeping)
+    if until == FOREVER and may_be_kept_by_itself(due, keeping):
+        circle = await find_circle(stores.index, due, now=now, keeping=keeping)
+        return bool(circle.going)
+    return until == 0
 
 
 async def _links(stores: Stores, now: int) -> AsyncIterator[Done]:

@@ -93,7 +93,7 @@ async def look_at_manifests(stores: Stores, *, now: int, limit: int) -> Look:
         again: list[tuple[DueManifest, int]] = []
         for manifest in due:
             until = stays_until(manifest, now=now, keeping=stores.keeping)
-            if until == FOREVER and _may_be_kept_by_itself(manifest, stores.keeping):
+            if until == FOREVER and may_be_kept_by_itself(manifest, stores.keeping):
                 circle = await find_circle(transaction, manifest, now=now, keeping=stores.keeping)
                 gone |= {each.id: each for each in circle.going}
                 for each in circle.unreviewed:
@@ -124,7 +124,8 @@ async def look_at_manifests(stores: Stores, *, now: int, limit: int) -> Look:
     return await stores.trail.write_lazily(work, by=COLLECTOR)
 
 
-def _may_be_kept_by_itself(manifest: DueManifest, keeping: Keeping) -> bool:
+def may_be_kept_by_itself(manifest: DueManifest, keeping: Keeping) -> bool:
+    """Return whether `find_circle` is to be asked of a manifest that is kept."""
     tagged, listed, attached, *_ = manifest.facts
     may_go = keeping.untagged or manifest.event == "asked"
     return may_go and not tagged and (listed or attached)

@@ -1,5 +1,6 @@
 """`/api/v1/repositories/{repository}/explanation`."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 
@@ -91,8 +92,10 @@ async def explain(
     bytes would be free in the end if it were deleted. Of a digest that a manifest has, `blob` asks
     for the blob.
     """
-    stores, name = call.content(), RepositoryName.parse(repository)
-    readable = await call.readable()
+    name, readable = RepositoryName.parse(repository), await call.readable()
+    # Until when something stays is a question of the time that the collector goes by.
+    moment = await call.services.read_time()
+    stores = replace(call.content(), now=lambda: moment)
     try:
         wanted = parse_given(reference) if reference else None
         if wanted is None:

@@ -3,7 +3,8 @@
 from entrepot.api.v1.forms import PAGE, After, Limit, Page
 from entrepot.api.v1.forms_quotas import QuotaSet, QuotaView
 from entrepot.api.v1.operation import Call, sees
-from entrepot.core.quotas import Resource
+from entrepot.core.access import Action
+from entrepot.core.quotas import Resource, Standing
 
 
 async def list_quotas(call: Call, *, limit: Limit = PAGE, after: After = "") -> Page[QuotaView]:
@@ -12,7 +13,7 @@ async def list_quotas(call: Call, *, limit: Limit = PAGE, after: After = "") -> 
     """
     found: list[QuotaView] = []
     for standing in await call.services.quotas.list():
-        shown = QuotaView.of(standing)
+        shown = await _view(call, standing)
         mark = f"{shown.namespace}:{shown.resource}"
         if (not after or mark > after) and await sees(call, standing.quota.namespace):
             if len(found) == limit:
@@ -23,7 +24,15 @@ async def list_quotas(call: Call, *, limit: Limit = PAGE, after: After = "") -> 
 
 async def show_quotas(call: Call, namespace: str) -> list[QuotaView]:
     """Show the quotas of a namespace, with what is used of them."""
-    return [QuotaView.of(each) for each in await call.services.quotas.list(namespace)]
+    return [await _view(call, each) for each in await call.services.quotas.list(namespace)]
+
+
+async def _view(call: Call, standing: Standing) -> QuotaView:
+    """Return what the caller is shown of a quota."""
+    access, space = call.services.access, standing.quota.namespace
+    pushes = await access.decide(call.identity, Action.PUSH, repository=space)
+    hidden = not pushes.allowed and await call.readable() is not None
+    return QuotaView.of(standing, hidden=hidden)
 
 
 async def set_quota(call: Call, namespace: str, body: QuotaSet) -> QuotaView:
