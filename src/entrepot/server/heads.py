@@ -11,6 +11,9 @@ _MOST: Final = 1024
 _SIZE: Final = 2048
 """Heads that are known when they come again byte for byte, and the most bytes of one."""
 
+_OWN: Final = 8
+"""Heads with a secret that a connection knows."""
+
 _BODIES: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})
 _SECRETS: Final = frozenset({b"authorization", b"proxy-authorization", b"cookie"})
 
@@ -33,17 +36,16 @@ class Heads:
     """Heads of requests without a body, by their bytes: one that comes again needs no parser.
 
     Those without a secret are known on all connections of a server, which share `common`; of those
-    with one a connection knows its last, so that no secret stays for longer than who sent it.
+    with one a connection knows its last few, so that no secret stays for longer than who sent it.
     """
 
     def __init__(self, common: dict[bytes, Head]) -> None:
         self._common = common
-        self._last = b""
-        self._head: Head | None = None
+        self._own: dict[bytes, Head] = {}
 
     def find(self, data: bytes) -> Head | None:
         """Return what a request says whose bytes are known, or None."""
-        return self._head if data == self._last else self._common.get(data)
+        return self._own.get(data) or self._common.get(data)
 
     def keep(self, data: bytes, head: Head) -> None:
         """Know a request when it comes again, unless it may have a body; forget all others when
@@ -53,7 +55,9 @@ class Heads:
         if len(data) > _SIZE or not names.isdisjoint(_BODIES):
             return
         if not names.isdisjoint(_SECRETS):
-            self._last, self._head = data, head
+            if len(self._own) >= _OWN:
+                del self._own[next(iter(self._own))]
+            self._own[data] = head
             head.scope[AGAIN] = {}
             return
         if len(self._common) >= _MOST:

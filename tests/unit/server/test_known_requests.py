@@ -65,9 +65,24 @@ def test_requests_with_secrets_are_known_on_their_connection(line: str) -> None:
         sent = [scope["headers"][1][1].partition(b"VjcmV0")[0][-2:] for scope in site.echo.scopes]
         assert sent == [b"c2", b"c2", b"d2", b"c2", b"c2", b"d2", b"d2"]
         notes = [scope.get(AGAIN) for scope in site.echo.scopes]
-        assert notes == [None, {}, None, None, {}, None, {}]
-        assert notes[1] is not notes[4], "what was noted of one is forgotten with it"
+        assert notes == [None, {}, None, {}, {}, {}, {}]
+        assert notes[1] is notes[3] is notes[4]
+        assert notes[5] is notes[6] is not notes[1], "each has its own"
         assert await ask(*await site.open(), known) == [b"/d :0"]
+        assert not site.server.known
+
+    with_site(scenario)
+
+
+def test_a_connection_knows_its_last_few_requests_with_secrets() -> None:
+    """What was noted of one that is forgotten is forgotten with it."""
+
+    async def scenario(site: Site) -> None:
+        reader, writer = await site.open()
+        for number in (*range(9), 8, 1, 0):
+            await ask(reader, writer, get(f"/{number}", "Authorization: Basic c2VjcmV0"))
+        notes = [scope.get(AGAIN) for scope in site.echo.scopes]
+        assert notes == [*([None] * 9), {}, {}, None]
         assert not site.server.known
 
     with_site(scenario)
