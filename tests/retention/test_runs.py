@@ -225,6 +225,21 @@ async def test_untagged_manifests_go_by_a_rule(each_scene: Scene) -> None:
     assert (await scene.plans())["app"].going == []
 
 
+async def test_no_rule_is_shorter_than_what_a_client_relies_on(scene: Scene) -> None:
+    """Whoever has just pushed a manifest, or pulled it by its digest, may be about to list it."""
+    image = images.image("to be listed")
+    digest = await scene.site.push("app", image.digest, image)
+    await scene.keep("/", {"untagged": "0d"})
+    told = scene.stores.keeping.told
+    for _ in range(2):
+        scene.clock.now += told - 1
+        assert (await scene.run()).report["untagged"] == 0
+        await pull.resolve(scene.stores, RepositoryName("app"), digest, accept=None, pulls=1)
+        await scene.stores.pulls.write(scene.stores.index, now=scene.clock.now)
+    scene.clock.now += told + 1
+    assert (await scene.run()).report["untagged"] == 1
+
+
 async def test_what_comes_free(each_scene: Scene) -> None:
     """What stays, or another repository has, does not; signatures go along."""
     scene = each_scene

@@ -124,15 +124,17 @@ def decide(policy: Policy, repository: str, tags: Sequence[Tagged], *, now: int)
 
 
 def decide_untagged(
-    policy: Policy, repository: str, manifests: Iterable[Untagged], *, now: int
+    policy: Policy, repository: str, manifests: Iterable[Untagged], *, now: int, least: int = 0
 ) -> list[Fate]:
-    """Return what becomes of the manifests of a repository that nothing names."""
+    """Return what becomes of the manifests of a repository that nothing names. None goes within
+    `least` microseconds of its last use, whatever the rules say.
+    """
     rules = [rule for rule in rules_for(policy, repository) if rule.untagged is not None]
     if not rules:
         return []
     # Of several rules the one counts that keeps longest.
     rule = max(rules, key=lambda rule: rule.untagged or 0)
-    before = now - (rule.untagged or 0)
+    before = now - max(rule.untagged or 0, least)
     fates = []
     for manifest in manifests:
         goes = not manifest.fixed and manifest.since < before

@@ -270,7 +270,9 @@ class Planner:
                     msgspec.structs.replace(each, fixed=guard("", each.digest, None))
                     for each in untagged
                 ]
-            fates += decide_untagged(policy, relative, untagged, now=self._now)
+            # Whoever was told that one exists, and may list it, relies on it for so long.
+            least = self._stores.keeping.told
+            fates += decide_untagged(policy, relative, untagged, now=self._now, least=least)
         manifests = {row.tagged.tag: row.manifest for row in rows}
         return Plan(
             id=repository.id,
