@@ -18,7 +18,7 @@ from entrepot.db.sqlite import connect
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-HEAD: Final = "0008"
+HEAD: Final = "0009"
 """The newest schema that this program knows."""
 
 

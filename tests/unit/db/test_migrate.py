@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 import entrepot.db
+from entrepot.core.digest import Digest
 from entrepot.db import SchemaError
 from entrepot.db.migrate import HEAD, migrate
 from entrepot.db.schema import metadata
@@ -75,6 +77,35 @@ def set_revision(path: Path, revision: str) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
         connection.commit()
+
+
+def test_older_indexes_get_their_children(path: Path) -> None:
+    """A child that came after its index, and one that is still to come; what can't be read is left
+    alone.
+    """
+    there, absent = Digest.of(b"there"), Digest.of(b"absent")
+    kind = "application/vnd.oci.image.index.v1+json"
+    listing = json.dumps({"manifests": [{"digest": str(d)} for d in (there, absent)]}).encode()
+    add = (
+        "INSERT INTO manifests (id, repository_id, digest, media_type, size, created_at, payload) "
+        "VALUES (?, 1, ?, ?, 1, 1, ?)"
+    )
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(
+            "INSERT INTO repositories (id, name, namespace_id, created_at) "
+            "SELECT 1, 'app', MIN(id), 1 FROM namespaces"
+        )
+        connection.execute(add, (1, Digest.of(b"broken").packed, kind, b"[]"))
+        connection.execute(add, (2, Digest.of(b"index").packed, kind, listing))
+        connection.execute(add, (3, there.packed, "application/x", b"there"))
+        connection.commit()
+    set_revision(path, "0008")
+    migrate(path)
+    with closing(sqlite3.connect(path)) as connection:
+        children = connection.execute("SELECT * FROM manifest_children").fetchall()
+        awaited = connection.execute("SELECT parent_id, digest FROM absent_children").fetchall()
+        connection.execute("DELETE FROM repositories")
+    assert (children, awaited) == ([(2, 3)], [(2, absent.packed)])
 
 
 def test_a_newer_schema_is_refused(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from sqlalchemy import Connection, inspect
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from entrepot.core.digest import Digest
 from entrepot.db import DatabaseError, SchemaError
 from entrepot.db.address import IndexAddress
 from entrepot.db.migrate import HEAD
@@ -66,6 +68,31 @@ def test_the_root_namespace_has_id_1_and_the_next_another(
     postgres.execute("INSERT INTO namespaces (name, created_at) VALUES ('a', 0)", postgres_url)
     rows = postgres.execute("SELECT id, name FROM namespaces ORDER BY id", postgres_url)
     assert [tuple(row) for row in rows] == [(1, ""), (2, "a")]
+
+
+def test_older_indexes_get_their_children(postgres: Postgres, empty_url: str) -> None:
+    """A child that came after its index, and one that is still to come."""
+    migrate_index(IndexAddress(empty_url))
+    index, there, absent = (Digest.of(name) for name in (b"index", b"there", b"absent"))
+    kind = "application/vnd.oci.image.index.v1+json"
+    listing = json.dumps({"manifests": [{"digest": str(d)} for d in (there, absent)]})
+    postgres.execute(
+        "INSERT INTO repositories (id, name, namespace_id, created_at) VALUES (1, 'app', 1, 1)",
+        empty_url,
+    )
+    for number, digest, payload in ((1, index, listing.encode()), (2, there, b"there")):
+        postgres.execute(
+            "INSERT INTO manifests "
+            "(id, repository_id, digest, media_type, size, created_at, payload) VALUES "
+            f"({number}, 1, '\\x{digest.packed.hex()}', '{kind}', 1, 1, '\\x{payload.hex()}')",
+            empty_url,
+        )
+    postgres.execute("UPDATE alembic_version SET version_num = '0008'", empty_url)
+    migrate_index(IndexAddress(empty_url))
+    rows = postgres.execute("SELECT parent_id, child_id FROM manifest_children", empty_url)
+    assert [tuple(row) for row in rows] == [(1, 2)]
+    rows = postgres.execute("SELECT parent_id, digest FROM absent_children", empty_url)
+    assert [tuple(row) for row in rows] == [(1, absent.packed)]
 
 
 def test_ten_nodes_that_start_at_once(postgres: Postgres, empty_url: str) -> None:
