@@ -100,10 +100,14 @@ async def test_a_token_of_another_registry_is_refused(
         await node.server().check(token)
 
 
-async def test_a_token_lives_for_minutes(node: Node) -> None:
-    server = node.server()
+@pytest.mark.parametrize("leeway", [0.0, 60.0, 600.0])
+async def test_a_token_lives_for_minutes(node: Node, leeway: float) -> None:
+    """On a node whose clock differs by as much as is configured, too."""
+    server = node.server(msgspec.structs.replace(TERMS, leeway=leeway))
     token = (await server.issue(ALICE, wish())).token
-    node.clock.go(359)
+    node.clock.go(-leeway)
+    await server.check(token)
+    node.clock.go(leeway + 299 + leeway)
     await server.check(token)
     node.clock.go(2)
     with pytest.raises(TokenRefusedError, match="expired"):
