@@ -86,7 +86,7 @@ class Site:
         return Stores(index, blobs, self.memory, self.clocks, trail, keeping=self.keeping)
 
     def collect_as(
-        self, owner: str, *, stores: Stores | None = None, batch: int = 100
+        self, owner: str, *, stores: Stores | None = None, batch: int = 100, busy: float = 0.0
     ) -> Collector:
         return Collector(
             stores or self.stores,
@@ -95,6 +95,7 @@ class Site:
             find_owned_since=self.find_owned_since,
             metrics=Metrics(self.metrics),
             pace=Pace(batch=batch),
+            busyness=lambda: busy,
         )
 
     # What clients do ----------------------------------------------------------------------------

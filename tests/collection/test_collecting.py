@@ -370,6 +370,19 @@ async def test_manifests_that_keep_only_each_other_go_together(site: Site, deepe
     assert await site.count("manifest_reviews") == 0
 
 
+async def test_a_transaction_is_short_while_the_server_is_busy(site: Site) -> None:
+    """A tenth of what it looks at otherwise, and at something at least."""
+    for number in range(6):
+        image = images.image(f"one of many {number}")
+        await site.push("a", image.digest, image)
+    site.clocks.go(GRACE + SECOND)
+    for batch, busy, looked in ((20, 1.0, 2), (3, 0.5, 1), (2, 0.0, 2)):
+        collector = site.collect_as(f"{batch}", batch=batch, busy=busy)
+        assert await collector.hold()
+        assert len((await collector.look()).manifests) == looked
+        await collector.let_go()
+
+
 # The clock, and others --------------------------------------------------------------------------
 
 

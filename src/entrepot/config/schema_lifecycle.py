@@ -29,10 +29,11 @@ class Collection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     batch: Annotated[
         int,
         about(
-            "How much is looked at in one transaction, for the end of which pushes may wait.",
+            "How much is looked at in one transaction, for the end of which pushes may wait; "
+            "a tenth of it while the server is busy.",
             minimum=1,
         ),
-    ] = 16
+    ] = 100
     rate: Annotated[
         int,
         about("How much is looked at in a second, at most; 0 is as much as possible.", minimum=0),

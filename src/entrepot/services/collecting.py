@@ -54,6 +54,9 @@ _LOOK_EVERY: Final = 0.25
 _LONGEST_PAUSE: Final = 60.0
 """Seconds after something failed again and again."""
 
+_BUSY: Final = 0.02
+"""From how much on the server is taken to be busy, from 0 to 1."""
+
 _PARTS: Final = 2000
 """Parts of a sweep that are at least done in a grace period, if there are so many."""
 
@@ -66,12 +69,12 @@ class CollectionBusyError(EntrepotError):
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast a collector goes. `batch` is the number of reviews in one transaction, `rate` the
-    most of them in a second, 0 for any number, and `most` the longest pause in seconds while the
-    server is busy.
+    """How fast a collector goes. `batch` is the number of reviews in one transaction, a tenth of it
+    while the server is busy, `rate` the most of them in a second, 0 for any number, and `most` the
+    longest pause in seconds while the server is busy.
     """
 
-    batch: int = 16
+    batch: int = 100
     rate: float = 2000.0
     most: float = 1.0
 
@@ -303,7 +306,7 @@ class Collector:
     async def look(self) -> Done:
         """Look at some of what is due. Raises and ends as `step`."""
         now, since = await self._begin()
-        limit = self._pace.batch
+        limit = self._limit()
         left = await self._remover.take_over(now=now, limit=limit)
         done = await self._delete(left, since=since, now=now)
         done += Done(looked=len(left) + await self._expire(now))
@@ -318,6 +321,12 @@ class Collector:
         done += Done(looked=await self._remover.forget(now=now, limit=limit))
         await self._measure(now)
         return done
+
+    def _limit(self) -> int:
+        """Return how many reviews there may be in a transaction: while others write, too, they wait
+        for its end.
+        """
+        return max(1, self._pace.batch // 10) if self._busyness() > _BUSY else self._pace.batch
 
     async def sweep(self, names: Iterable[str] = SWEEPS) -> Done:
         """Do a part of each sweep. Raises and ends as `step`."""
@@ -343,7 +352,7 @@ class Collector:
         index = self._stores.index
         if not await list_expired(index, now=now, limit=1) or await is_importing(index):
             return 0
-        return await expire_trash(self._stores, now=now, limit=self._pace.batch)
+        return await expire_trash(self._stores, now=now, limit=self._limit())
 
     def _count(self, kind: str, look: Look) -> Done:
         if self._metrics is not None:
