@@ -57,6 +57,11 @@ _LONGEST_PAUSE: Final = 60.0
 _BUSY: Final = 0.02
 """From how much on the server is taken to be busy, from 0 to 1."""
 
+_TIMES: Final = 40
+"""Times that a transaction took for which the next one waits while the server is wholly busy: so
+rarely is a request beside one that the slowest in a hundred don't show it.
+"""
+
 _PARTS: Final = 2000
 """Parts of a sweep that are at least done in a grace period, if there are so many."""
 
@@ -250,7 +255,7 @@ class Collector:
         """Return the seconds until the next step while there is something to do."""
         pace = self._pace
         evenly = max(0.0, done.looked / pace.rate - took) if pace.rate else 0.0
-        return max(evenly, min(pace.most, took * 10 * self._busyness()))
+        return max(evenly, min(pace.most, took * _TIMES * self._busyness()))
 
     @property
     def _between_parts(self) -> int:
