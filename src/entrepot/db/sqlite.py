@@ -214,11 +214,12 @@ class SqliteDatabase(Statements):
 
     def _commit_soon(self, looks: int = _LOOKS) -> None:
         """Commit what is written at this moment, or look again once the loop has done more: a turn
-        of another process is soon over. The thread, which can wait, costs more.
+        of another process is soon over. The thread, which can wait, costs more, but if it writes
+        just now it may as well write this next.
         """
         if not self._soon:
             return
-        idle = self._jobs.empty()
+        idle = self._jobs.empty() and not self._writing.locked()
         if idle and self._commit_now(self._soon):
             return
         if idle and looks:
