@@ -238,7 +238,7 @@ class SqliteDatabase(Statements):
                 return False
             try:
                 self._writer.execute("BEGIN IMMEDIATE")
-                self._commit(batch, patience=1.0)
+                self._commit(batch, patience=0.0)
             except sqlite3.OperationalError:
                 return False  # another program, such as a backup, holds the index
             finally:
@@ -360,13 +360,15 @@ def _commit_together(connection: sqlite3.Connection, batch: list[_Job], patience
     if not connection.in_transaction:
         _begin(connection, patience)
     try:
+        if len(batch) > 1:
+            connection.execute("SAVEPOINT batch")
         if all(_run_job(connection, job) for job in batch):
             connection.execute("COMMIT")
             return
-        connection.execute("ROLLBACK")
         if len(batch) == 1:
+            connection.execute("ROLLBACK")
             return
-        _begin(connection, patience)  # once more, with what failed left out
+        connection.execute("ROLLBACK TO batch")  # once more, with what fails left out
         for job in batch:
             connection.execute("SAVEPOINT job")
             if not _run_job(connection, job):
