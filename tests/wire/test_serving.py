@@ -161,7 +161,7 @@ def test_a_killed_worker_is_replaced_and_the_others_go_on(footing: Footing, tmp_
 
 @pytest.mark.chosen_kind("sockets")
 def test_connections_are_spread_over_the_workers(tmp_path: Path) -> None:
-    """Of 64 connections made at once each of two workers gets its share."""
+    """Of 64 connections made at once two workers have 32 each, or nearly so."""
     with start_registry(tmp_path / "r", workers=2) as registry, ExitStack() as held:
         before = {pid: sockets(pid) for pid in all_workers(registry)}
         for _ in range(64):
@@ -170,7 +170,8 @@ def test_connections_are_spread_over_the_workers(tmp_path: Path) -> None:
         wait_until(
             lambda: sum(map(sockets, before)) - sum(before.values()) >= 64, what="64 connections"
         )
-        assert min(sockets(pid) - count for pid, count in before.items()) >= 8
+        # Either may have one in eight more before it leaves any to the other.
+        assert min(sockets(pid) - count for pid, count in before.items()) >= 29
 
 
 def sockets(pid: int) -> int:

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from entrepot.server.accepting import Share
 from entrepot.server.linux import become_child
 
 Body = Callable[[int], int]
@@ -24,8 +25,8 @@ class Child:
     pipe: int
     """Gives what the child wrote, and then (end of file) that it is gone."""
 
-    place: int = 0
-    """Which of its kind it is."""
+    share: Share | None = None
+    """What it holds of the connections, if it is a worker."""
 
     ready: bool = False
     leaving: bool = False
@@ -46,7 +47,7 @@ class Child:
         return b"".join(pieces)
 
 
-def fork(body: Body, *, name: str, place: int = 0) -> Child:
+def fork(body: Body, *, name: str, share: Share | None = None) -> Child:
     """Run `body` in a child process called `name`, which ends when this process does.
 
     The child has all signals blocked until `body` lets them in, and the handlers of this process
@@ -61,7 +62,7 @@ def fork(body: Body, *, name: str, place: int = 0) -> Child:
     if pid:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(writing)
-        return Child(pid, reading, place)
+        return Child(pid, reading, share)
     status = 70
     try:
         become_child(parent=parent, name=name)

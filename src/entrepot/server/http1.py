@@ -16,14 +16,13 @@ import httptools
 import structlog
 
 from entrepot.config.schema_http import Http
+from entrepot.server.accepting import Acceptor, Share
 from entrepot.server.exchange import Exchange, new_scope, refusal
 from entrepot.server.heads import Head, Heads, split_target
 from entrepot.server.lifespan import Application
 from entrepot.server.secured import LINGER, Handshakes
 
-_ACCEPTED: Final = 64
 _PIPELINED: Final = 64
-_BREATH: Final = 0.1
 _HEAD: Final = 65_536
 """Bytes beyond `http.limits.headersize` after which not even the application is asked."""
 
@@ -364,17 +363,18 @@ class Http1Server:
         listener: socket.socket,
         http: Http,
         most: int,
+        share: Share,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """`most` connections are held at once; more wait until one is closed."""
         limits = http.limits
         self._application = application
-        self._listener = listener
-        self._most = most
+        self._acceptor = Acceptor(
+            listener, share=share, most=most, held=self._held, take=self._take
+        )
         unlimited = not (limits.headertimeout and limits.keepalivetimeout)
         self._patience = 0.0 if unlimited else max(limits.headertimeout, limits.keepalivetimeout)
         self._loop = asyncio.get_running_loop()
-        self._accepting = False
         self._ended = asyncio.Event()
         self._opening: set[asyncio.Task[Any]] = set()
         refused = application.certificate_refused
@@ -389,7 +389,7 @@ class Http1Server:
     async def serve(self) -> None:
         """Serve until the last request after `finish`."""
         looking = asyncio.ensure_future(self._look())
-        self._accept_on()
+        self._acceptor.go_on()
         await self._ended.wait()
         looking.cancel()
         names = ((getattr(task.get_coro(), "__name__", ""), task) for task in asyncio.all_tasks())
@@ -397,8 +397,7 @@ class Http1Server:
 
     def stop_accepting(self) -> None:
         """Leave new connections to the others that listen on the same socket."""
-        self._most = 0
-        self._accept_off()
+        self._acceptor.stop()
 
     def finish(self) -> None:
         """Refuse connections, close the idle ones, and let `serve` return after the last request.
@@ -406,8 +405,7 @@ class Http1Server:
         Others that listen on the same socket go on.
         """
         self.finishing = True
-        self.stop_accepting()
-        self._listener.close()
+        self._acceptor.close()
         self._handshakes.abort()
         for connection in list(self.connections):
             connection.finish()
@@ -418,40 +416,14 @@ class Http1Server:
         tasks = (connection.task for connection in self.connections)
         return [task for task in tasks if task is not None]
 
-    # Accepting ----------------------------------------------------------------------------------
+    def _held(self) -> int:
+        return len(self.connections) + len(self._opening) + len(self._handshakes)
 
-    def _is_full(self) -> bool:
-        return len(self.connections) + len(self._opening) + len(self._handshakes) >= self._most
-
-    def _accept_on(self) -> None:
-        if not self._accepting and not self._is_full():
-            self._accepting = True
-            self._loop.add_reader(self._listener, self._accept)
-
-    def _accept_off(self) -> None:
-        if self._accepting:
-            self._accepting = False
-            self._loop.remove_reader(self._listener)
-
-    def _accept(self) -> None:
-        for _ in range(_ACCEPTED):
-            if self._is_full():
-                self._accept_off()
-                return
-            try:
-                accepted, _ = self._listener.accept()
-            except (BlockingIOError, ConnectionAbortedError):
-                return
-            except OSError as error:  # no descriptor is left: those that are open end some time
-                _log.error("a connection can't be accepted", reason=str(error))
-                self._accept_off()
-                self._loop.call_later(_BREATH, self._accept_on)
-                return
-            accepted.setblocking(False)  # noqa: FBT003
-            opening = self._loop.create_task(self._open(accepted))
-            self._opening.add(opening)
-            opening.add_done_callback(self._opening.discard)
-            opening.add_done_callback(self._one_less)
+    def _take(self, accepted: socket.socket) -> None:
+        opening = self._loop.create_task(self._open(accepted))
+        self._opening.add(opening)
+        opening.add_done_callback(self._opening.discard)
+        opening.add_done_callback(self._one_less)
 
     async def _open(self, accepted: socket.socket) -> None:
         secure = self._handshakes.secure
@@ -466,8 +438,8 @@ class Http1Server:
     def _one_less(self, *_: object) -> None:
         """There may be room for another connection, or none is left."""
         if not self.finishing:
-            self._accept_on()
-        elif not self.connections and not self._opening and not self._handshakes:
+            self._acceptor.go_on()
+        elif not self._held():
             self._ended.set()
 
     async def _look(self) -> None:

@@ -1,7 +1,7 @@
 """The sockets that the server listens on.
 
-They are made by the supervising process, one for every worker, and inherited: the kernel spreads
-connections over them, and those that wait for a worker which is being replaced wait on.
+They are made by the supervising process and inherited by whoever accepts connections, so that those
+which wait while a worker dies or is replaced are taken by another.
 """
 
 import errno
@@ -31,36 +31,12 @@ def bind(address: Address | UnixAddress) -> socket.socket:
         raise StartError(f"can't listen on {address}: {_reason(error, address)}") from error
 
 
-def listen(
-    bound: socket.socket, *, address: Address | UnixAddress, workers: int = 1
-) -> tuple[socket.socket, ...]:
-    """Let connections come in; a socket for each worker, `bound` being the first.
-
-    A Unix socket has no others: there every worker gets the same. Raises StartError if another
-    server was quicker.
-    """
+def listen(bound: socket.socket, *, address: Address | UnixAddress) -> None:
+    """Let connections come in. Raises StartError if another server was quicker."""
     try:
-        bound.listen(BACKLOG)  # alone on the address: nobody else listens there from now on
-        if bound.family == socket.AF_UNIX:
-            return (bound,) * workers
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        others = [_beside(bound) for _ in range(workers - 1)]
+        bound.listen(BACKLOG)
     except OSError as error:
         raise StartError(f"can't listen on {address}: {_reason(error, address)}") from error
-    return (bound, *others)
-
-
-def _beside(bound: socket.socket) -> socket.socket:
-    """Another socket that listens where `bound` does."""
-    other = socket.socket(bound.family, bound.type, bound.proto)
-    other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    _prepare(other)
-    if bound.family == socket.AF_INET6:
-        only = bound.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
-        other.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
-    other.bind(bound.getsockname())
-    other.listen(BACKLOG)
-    return other
 
 
 def _prepare(made: socket.socket) -> None:

@@ -90,12 +90,12 @@ class Plan:
         given = Keep(self.config, self.metrics)
         return lambda _: upkeep(given)
 
-    def listen(self) -> tuple[socket.socket, ...]:
-        """Let connections come in; a socket for each worker. Raises StartError."""
+    def listen(self) -> None:
+        """Let connections come in. Raises StartError."""
         debug = self.config.http.debug_listen()
         if self.debug_bound is not None and debug is not None:
             listen(self.debug_bound, address=debug)
-        return listen(self.bound, address=self.config.http.listen(), workers=self.workers)
+        listen(self.bound, address=self.config.http.listen())
 
     def serving(self) -> None:
         """Say that requests are served now."""

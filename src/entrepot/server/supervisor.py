@@ -24,6 +24,7 @@ from typing import Literal
 
 import structlog
 
+from entrepot.server.accepting import Share, make_shares
 from entrepot.server.certificates import (
     Certificates,
     current_version,
@@ -79,7 +80,6 @@ class Supervisor:
         self._refused = self._seen = plan.certificates.version if plan.certificates else ()
         self._look_at = time.monotonic() + CERTIFICATE_SECONDS
         self._end_at = float("inf")
-        self._listeners: tuple[socket.socket, ...] = ()
         self._waking = Waking()
 
     def run(self) -> int:
@@ -87,9 +87,9 @@ class Supervisor:
         self._prepare()
         if self._is_ending():
             return 0
-        self._listeners = self._plan.listen()
+        self._plan.listen()
         self._start_beside("monitor", self._plan.monitor)
-        self._workers = [self._start_worker(place) for place in range(self._plan.workers)]
+        self._workers = self._start_workers()
         while not self._is_ending() or self._leavers:
             for number in self._waking.wait(self._patience()):
                 self._signalled(number)
@@ -119,39 +119,35 @@ class Supervisor:
         if statuses[0] and not self._is_ending():
             raise StartError(said.decode(errors="replace") or "the preparation failed")
 
-    def _start_worker(self, place: int) -> Child:
-        """A worker with the newest certificate, listening on the socket of that place."""
+    def _start_workers(self) -> list[Child]:
+        return [self._start_worker(share) for share in make_shares(self._plan.workers)]
+
+    def _start_worker(self, share: Share) -> Child:
+        """A worker with the newest certificate."""
         plan = self._plan
         certificates = self._next_certificates or self._certificates
 
         def body(pipe: int) -> int:
-            listener = self._listeners[place]
-            self._close_listeners(but=listener)
             return work(
                 Work(
                     config=plan.config,
                     build=plan.build,
-                    listener=listener,
+                    listener=plan.bound,
+                    share=share,
                     certificates=certificates,
                     open_files=plan.open_files,
                     ready=pipe,
                 )
             )
 
-        return fork(body, name="entrepot-worker", place=place)
-
-    def _close_listeners(self, *, but: socket.socket | None = None) -> None:
-        """Give up this process's hold of the main address: it is free when nobody holds it."""
-        for listener in self._listeners:
-            if listener is not but:
-                listener.close()
+        return fork(body, name="entrepot-worker", share=share)
 
     def _start_beside(self, name: str, body: Body | None) -> None:
         if body is None or self._is_ending():
             return
 
         def without_main_socket(pipe: int) -> int:
-            self._close_listeners()
+            self._plan.bound.close()
             return body(pipe)
 
         self._beside[name] = fork(without_main_socket, name=f"entrepot-{name}")
@@ -177,8 +173,10 @@ class Supervisor:
                     self._worker_ended(child, status, was_newcomer=group is self._newcomers)
 
     def _worker_ended(self, child: Child, status: int, *, was_newcomer: bool) -> None:
-        if child.leaving or self._is_ending():
+        share = child.share
+        if share is None or child.leaving or self._is_ending():
             return
+        share.forget()
         _log.error("a worker ended unexpectedly", worker_pid=child.pid, status=status)
         if was_newcomer:
             self._give_newcomers_up()
@@ -186,13 +184,11 @@ class Supervisor:
         if self._state == "starting" and not child.ready:
             self._kill_all()
             raise StartError(f"a worker could not start (status {status}); see the log above")
-        again = Later(
-            self._soon(child), lambda: self._start_worker_again(child.place), is_worker=True
-        )
+        again = Later(self._soon(child), lambda: self._start_again(share), is_worker=True)
         self._later.append(again)
 
-    def _start_worker_again(self, place: int) -> None:
-        self._workers.append(self._start_worker(place))
+    def _start_again(self, share: Share) -> None:
+        self._workers.append(self._start_worker(share))
 
     def _beside_ended(self, name: str, status: int) -> None:
         child = self._beside.pop(name)
@@ -257,7 +253,7 @@ class Supervisor:
                 self._refused = version
                 _log.error("the certificate was not reloaded", reason=str(error))
                 return
-        self._newcomers = [self._start_worker(place) for place in range(self._plan.workers)]
+        self._newcomers = self._start_workers()
 
     def _hand_over(self) -> None:
         """The newcomers serve: let the others leave."""
@@ -291,7 +287,7 @@ class Supervisor:
         _log.info("ending: connections are refused, requests may go on", seconds=seconds)
         self._state = "ending"
         self._plan.board.drain()
-        self._close_listeners()
+        self._plan.bound.close()
         self._end_at = time.monotonic() + seconds + GRACE_SECONDS
         self._leavers += [*self._workers, *self._newcomers]
         self._workers, self._newcomers = [], []

@@ -22,6 +22,7 @@ import uvloop
 
 from entrepot.config import Config
 from entrepot.core.errors import EntrepotError
+from entrepot.server.accepting import Share
 from entrepot.server.certificates import Certificates, tls_context
 from entrepot.server.engine import Engine, connections, http_mode, quieten_granian
 from entrepot.server.http1 import Http1Server
@@ -47,6 +48,7 @@ class Work:
     config: Config
     build: Callable[[], Application]
     listener: socket.socket
+    share: Share
     certificates: Certificates | None
     open_files: int
     ready: int
@@ -125,6 +127,7 @@ def _engine(given: Work, application: Application) -> Engine | Http1Server:
         return Http1Server(
             application,
             listener=given.listener,
+            share=given.share,
             http=http,
             most=connections(http, open_files=given.open_files),
             tls=tls_context(certificates) if certificates is not None else None,

@@ -12,6 +12,7 @@ from typing import Any
 import uvloop
 
 from entrepot.config.schema_http import Http, Limits
+from entrepot.server.accepting import make_shares
 from entrepot.server.http1 import Http1Server
 from entrepot.server.lifespan import Application
 
@@ -146,7 +147,10 @@ async def serving(
     port = listener.getsockname()[1]
     echo = Echo()
     http = Http(limits=limits or Limits())
-    server = Http1Server(application or echo, listener=listener, http=http, most=most, tls=tls)
+    (share,) = make_shares(1)
+    server = Http1Server(
+        application or echo, listener=listener, share=share, http=http, most=most, tls=tls
+    )
     running = asyncio.ensure_future(server.serve())
     site = Site(server, echo, port, client=client)
     try:
