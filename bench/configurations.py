@@ -152,7 +152,7 @@ def nginx_proxy(directory: Path, *, port: int, upstream: int) -> Path:
     """
     return _nginx(
         directory,
-        f"""        listen 127.0.0.1:{port} sndbuf=512k;
+        f"""        listen 127.0.0.1:{port} sndbuf=384k;
         client_max_body_size 0;
         location / {{
             proxy_pass http://entrepot;
@@ -163,6 +163,7 @@ def nginx_proxy(directory: Path, *, port: int, upstream: int) -> Path:
         }}
         location /_blobs/ {{
             internal;
+            tcp_nopush off;
             etag off;
             add_header ETag $upstream_http_etag;
             add_header Docker-Content-Digest $upstream_http_docker_content_digest;
