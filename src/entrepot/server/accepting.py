@@ -15,8 +15,10 @@ import structlog
 
 _AT_ONCE: Final = 64
 _BREATH: Final = 0.1
-_COURTESY: Final = 0.002
-"""Seconds for which connections are left to a worker that holds less, and may be busy or stopped.
+_COURTESY: Final = 0.025
+_LOOK: Final = 0.002
+"""Seconds for which connections are left to a worker that holds less, and may be busy or stopped,
+and between two looks whether they are still there.
 """
 
 _TOLERATED: Final = 8
@@ -77,6 +79,8 @@ class Acceptor:
         self._take = take
         self._loop = asyncio.get_running_loop()
         self._accepting = False
+        self._left: tuple[int, float] | None = None
+        """What the worker holds to which connections are left, and since when."""
 
     def go_on(self) -> None:
         """Take connections if there is room; to be called when there may be."""
@@ -99,19 +103,19 @@ class Acceptor:
         self._share.tell(held)
         return held >= self._most
 
-    def _accept(self, unmoved: int | None = None) -> None:
+    def _accept(self) -> None:
         for _ in range(_AT_ONCE):
             if self._is_full():
                 self._rest()
                 return
-            less = self._share.less()
-            if less != unmoved and less is not None:
+            if self._leaves():
                 self._rest()
-                self._loop.call_later(_COURTESY, self._accept_what_is_left, less)
+                self._loop.call_later(_LOOK, self._look)
                 return
             try:
                 accepted, _ = self._listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
+                self._left = None
                 return
             except OSError as error:  # no descriptor is left: those that are open end some time
                 _log.error("a connection can't be accepted", reason=str(error))
@@ -121,9 +125,19 @@ class Acceptor:
             accepted.setblocking(False)  # noqa: FBT003
             self._take(accepted)
 
-    def _accept_what_is_left(self, less: int) -> None:
-        """Take what is still there, unless who held less has taken some in between."""
-        self._accept(less)
+    def _leaves(self) -> bool:
+        """Whether another worker holds less, and has not had the time to take what waits."""
+        less = self._share.less()
+        if less is None:
+            self._left = None
+            return False
+        now = self._loop.time()
+        if self._left is None or self._left[0] != less:
+            self._left = less, now
+        return now - self._left[1] < _COURTESY
+
+    def _look(self) -> None:
+        self._accept()
         self.go_on()
 
     def _rest(self) -> None:
