@@ -90,9 +90,9 @@ class StoppingIndex:
         await self._turnstile.stop("read")
         return await self._index.fetch_all(sql, values)
 
-    async def write(self, work: Work[T]) -> T:
+    async def write(self, work: Work[T], *, brief: bool = False) -> T:
         await self._turnstile.stop("write")
-        return await self._index.write(work)
+        return await self._index.write(work, brief=brief)
 
     async def write_lazily(self, work: Work[T]) -> T:
         await self._turnstile.stop("write")

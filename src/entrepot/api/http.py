@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import secrets
 from collections import deque
 from collections.abc import (
     AsyncGenerator,
@@ -12,10 +13,8 @@ from collections.abc import (
     MutableMapping,
 )
 from contextlib import suppress
-from functools import cached_property
 from typing import Any, Final
 from urllib.parse import parse_qs
-from uuid import uuid4
 
 import msgspec
 
@@ -53,11 +52,12 @@ class Request:
     """
 
     __slots__ = (
-        "__dict__",
         "_asked",
         "_by_name",
+        "_id",
         "_idle",
         "_pieces",
+        "_query",
         "_receive",
         "actor",
         "address",
@@ -84,6 +84,8 @@ class Request:
         self.decision: Decision | None = None
         self.as_of: int | None = None
         self.sent: Any = None
+        self._id = ""
+        self._query: dict[str, list[str]] | None = None
         self._idle = idle
         self._receive = receive
         self._pieces: AsyncGenerator[bytes, None] | None = None
@@ -100,11 +102,13 @@ class Request:
             return last.decode("latin-1")
         return b",".join(value for key, value in self.headers if key == name).decode("latin-1")
 
-    @cached_property
+    @property
     def query(self) -> dict[str, list[str]]:
         """The parameters of the query, each with all its values."""
-        text: str = self.scope["query_string"].decode("latin-1")
-        return parse_qs(text, keep_blank_values=True) if text else {}
+        if self._query is None:
+            text: str = self.scope["query_string"].decode("latin-1")
+            self._query = parse_qs(text, keep_blank_values=True) if text else {}
+        return self._query
 
     @property
     def forwarded(self) -> bool:
@@ -113,19 +117,23 @@ class Request:
 
     def parameter(self, name: str) -> str | None:
         """Return the first value of a query parameter, or None."""
-        return self.query[name][0] if name in self.query else None
+        values = self.query.get(name)
+        return values[0] if values else None
 
-    @cached_property
+    @property
     def content_length(self) -> int | None:
         """The bytes that the client announced, or None for a body that ends when it ends."""
         text = self.header(b"content-length")
         return int(text) if text is not None and text.isascii() and text.isdigit() else None
 
-    @cached_property
+    @property
     def id(self) -> str:
         """The id by which logs and answers name this request: the caller's, or a new one."""
-        given = self.header(b"x-request-id")
-        return given if given and _REQUEST_ID.fullmatch(given) else uuid4().hex
+        if not self._id:
+            given = self.header(b"x-request-id")
+            known = given and _REQUEST_ID.fullmatch(given)
+            self._id = given if given and known else secrets.token_hex(16)
+        return self._id
 
     @property
     def client(self) -> str:

@@ -10,6 +10,8 @@ from entrepot.core.errors import DigestInvalidError
 ALGORITHMS: Final = {"sha256": 64, "sha512": 128}
 """The registered algorithms and how many hexadecimal digits each gives."""
 
+_HASHES: Final = {"sha256": hashlib.sha256, "sha512": hashlib.sha512}
+
 _CODES: Final = {"sha256": b"\x01", "sha512": b"\x02"}
 _NAMES: Final = {1: "sha256", 2: "sha512"}
 _DIGEST: Final = re.compile(r"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}")
@@ -40,7 +42,7 @@ class Digest(str):
     @classmethod
     def of(cls, data: bytes, *, algorithm: str = "sha256") -> Self:
         """Return the digest of `data`."""
-        return cls(f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}")
+        return cls(f"{algorithm}:{_HASHES[algorithm](data).hexdigest()}")
 
     @classmethod
     @lru_cache(maxsize=4096)

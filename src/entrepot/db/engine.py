@@ -64,8 +64,9 @@ true until its end."""
 class Database(Reader, Protocol):
     """An index that is open. Reading outside a transaction sees what was last committed."""
 
-    async def write(self, work: Work[T]) -> T:
-        """Run `work` in a transaction. Its effect survives a power cut once this returns.
+    async def write(self, work: Work[T], *, brief: bool = False) -> T:
+        """Run `work` in a transaction. Its effect survives a power cut once this returns. What is
+        `brief` changes some rows at most, and may be done where requests are answered.
 
         What `work` raises undoes the transaction and is raised here.
         """

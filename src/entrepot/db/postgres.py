@@ -112,7 +112,7 @@ class PostgresDatabase:
         async with self._another_session() as session:
             return await session.fetch_all(sql, values)
 
-    async def write(self, work: Work[T]) -> T:
+    async def write(self, work: Work[T], *, brief: bool = False) -> T:  # noqa: ARG002
         """Run `work` in a transaction that is durable when this returns."""
         return await self._write(work, self._begin)
 

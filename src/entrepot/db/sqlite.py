@@ -34,7 +34,7 @@ _KNOWN: Final = 4 * 1_048_576
 
 _KNOWN_ROW: Final = 512
 
-_CHECKPOINT: Final = 256
+_CHECKPOINT: Final = 512
 """Transactions after which the log is moved into the index."""
 
 _CHECKPOINT_ASIDE: Final = 8
@@ -112,11 +112,13 @@ class _SqliteTransaction(Statements):
 class _Job:
     """A transaction that waits for its turn, and the future of whoever waits for it."""
 
-    __slots__ = ("durable", "error", "future", "loop", "result", "work")
+    __slots__ = ("committed", "durable", "error", "future", "loop", "result", "work")
 
     def __init__(self, work: Work[Any], *, durable: bool) -> None:
         self.work = work
         self.durable = durable
+        self.committed = False
+        """Whether only a sync is missing."""
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Any] = self.loop.create_future()
         self.result: object = None
@@ -195,22 +197,23 @@ class SqliteDatabase(Statements):
             self._known_bytes += _KNOWN_ROW + (sum(map(_bytes, row)) if row else 0)
             return row
 
-    async def write(self, work: Work[T]) -> T:
-        if not self._durable:
-            return await self.write_lazily(work)
-        return cast("T", await self._submit(_Job(work, durable=True)))
+    async def write(self, work: Work[T], *, brief: bool = False) -> T:
+        job = _Job(work, durable=self._durable)
+        return cast("T", await (self._write_here(job) if brief else self._submit(job)))
 
     async def write_lazily(self, work: Work[T]) -> T:
-        """Commit here if nobody else is writing, with all that is written at this moment: without
-        a sync that takes less than handing the work to the thread does.
+        return cast("T", await self._write_here(_Job(work, durable=False)))
+
+    async def _write_here(self, job: _Job) -> Any:
+        """Commit here if nobody else is writing, with all that is written at this moment: that
+        takes less than handing the work to the thread does, which has the sync left to do.
         """
-        job = _Job(work, durable=False)
         if self._aside or not self._thread.is_alive():
-            return cast("T", await self._submit(job))
+            return await self._submit(job)
         self._soon.append(job)
         if len(self._soon) == 1:
             job.loop.call_soon(self._commit_soon)
-        return cast("T", await job.future)
+        return await job.future
 
     def _commit_soon(self, looks: int = _LOOKS) -> None:
         """Commit what is written at this moment, or look again once the loop has done more: a turn
@@ -245,7 +248,11 @@ class SqliteDatabase(Statements):
                 self._turns.end()
             self._soon = []
             for job in batch:
-                job.deliver()
+                job.committed = job.durable and job.error is None
+                if job.committed:
+                    self._jobs.put(job)
+                else:
+                    job.deliver()
             if self._unmoved >= self._most_unmoved and self._jobs.empty():
                 self._jobs.put(_Job(_nothing, durable=False))  # wakes the thread up
         finally:
@@ -272,8 +279,9 @@ class SqliteDatabase(Statements):
     def _write(self) -> None:
         while batch := self._next_batch():
             durable = any(job.durable for job in batch)
-            with self._writing, self._turns.wait():
-                self._commit(batch, patience=_BUSY)
+            if left := [job for job in batch if not job.committed]:
+                with self._writing, self._turns.wait():
+                    self._commit(left, patience=_BUSY)
             if durable:
                 self._sync(batch)
             for job in batch:

@@ -14,6 +14,7 @@ import asyncio
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final, TypeVar
 
 import structlog
@@ -85,11 +86,11 @@ class Trail:
 
     # In the transaction of a change -------------------------------------------------------------
 
-    async def write(self, work: Audited[T], *, by: Actor | str) -> T:
+    async def write(self, work: Audited[T], *, by: Actor | str, brief: bool = False) -> T:
         """Run `work` in a durable transaction and record in it what it says that it does, `by`
-        whom; a mere name is of somebody on the host.
+        whom; a mere name is of somebody on the host. `brief` is `Database.write`'s.
         """
-        return await self._write(self._index.write, work, by)
+        return await self._write(partial(self._index.write, brief=brief), work, by)
 
     async def write_lazily(self, work: Audited[T], *, by: Actor | str) -> T:
         """The same in a lazy transaction (`Database.write_lazily`)."""

@@ -154,7 +154,7 @@ async def put_manifest(stores: Stores, pushed: PushedManifest, *, rules: Manifes
             after = now + keeping.grace
             await review_manifest(transaction, stored, after=after, event="manifest.pushed")
 
-    write = partial(stores.trail.write, work, by=pushed.actor)
+    write = partial(stores.trail.write, work, by=pushed.actor, brief=True)
     await _write(write, look, first=stores.blobs.syncs and manifest.largest > KEPT)
     if outlook.crossings:
         await note_crossings(stores, outlook.crossings, by=pushed.actor)

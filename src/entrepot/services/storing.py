@@ -6,6 +6,7 @@ stay, and a row is written only for an object that nobody deletes any more.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
@@ -86,7 +87,7 @@ async def store_blob(
 
 def _read_clocks(stores: Stores) -> tuple[int, int]:
     """Return what the clock says, and one that nobody sets: it may stand while a machine sleeps."""
-    return stores.now(), int(asyncio.get_running_loop().time() * 1_000_000)
+    return stores.now(), time.monotonic_ns() // 1000
 
 
 def _is_current(stores: Stores, asked: tuple[int, int]) -> bool:

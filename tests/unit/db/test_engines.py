@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from uuid import uuid4
 
 import pytest
@@ -24,7 +25,7 @@ from entrepot.db.uploads import end_upload, has_ended
 pytestmark = pytest.mark.anyio
 
 FIND = "SELECT value FROM settings WHERE key = :key"
-HOWS = ["write", "write_lazily"]
+HOWS = ["write", "write briefly", "write_lazily"]
 
 
 class OwnError(Exception):
@@ -44,6 +45,12 @@ def failing(key: str) -> Work[None]:
         raise OwnError
 
     return work
+
+
+def writing(index: Database, how: str) -> Callable[[Work[object]], Awaitable[object]]:
+    if how == "write briefly":
+        return partial(index.write, brief=True)
+    return index.write if how == "write" else index.write_lazily
 
 
 async def value(index: Database, key: str) -> str | None:
@@ -66,22 +73,22 @@ async def test_a_transaction_returns_what_its_work_returns(database: Database, h
     async def work(transaction: Transaction) -> str:
         return await ensure_setting(transaction, "key", default="given")
 
-    assert await getattr(database, how)(work) == "given"
+    assert await writing(database, how)(work) == "given"
     assert await value(database, "key") == "given"
 
 
 @pytest.mark.parametrize("how", HOWS)
 async def test_what_work_raises_undoes_it(database: Database, how: str) -> None:
     with pytest.raises(OwnError):
-        await getattr(database, how)(failing("key"))
+        await writing(database, how)(failing("key"))
     assert await value(database, "key") is None
-    await getattr(database, how)(setting("key", "afterwards"))
+    await writing(database, how)(setting("key", "afterwards"))
     assert await value(database, "key") == "afterwards"
 
 
 @pytest.mark.parametrize("how", HOWS)
 async def test_one_that_fails_does_not_hurt_the_others(database: Database, how: str) -> None:
-    write = getattr(database, how)
+    write = writing(database, how)
     jobs = [
         write(failing(f"key-{n}") if n % 3 == 0 else setting(f"key-{n}", "whole"))
         for n in range(100)

@@ -106,8 +106,9 @@ async def test_writes_share_commits(path: Path) -> None:
     assert all(second >= 0 for second in seconds)
 
 
+@pytest.mark.parametrize("brief", [False, True])
 async def test_a_durable_write_waits_for_the_disk_and_a_lazy_one_does_not(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, monkeypatch: pytest.MonkeyPatch, *, brief: bool
 ) -> None:
     """The log holds the commit when it is synced, and the write returns only then."""
     synced: list[int] = []
@@ -123,17 +124,20 @@ async def test_a_durable_write_waits_for_the_disk_and_a_lazy_one_does_not(
     await index.write_lazily(setting("a", "x"))
     assert synced == []
     before = path.with_name(f"{path.name}-wal").stat().st_size
-    await index.write(setting("b", "x"))
+    await index.write(setting("b", "x"), brief=brief)
     assert len(synced) == 1
     assert synced[0] > before
     await index.close()
     relaxed = SqliteDatabase(path, durable=False)
-    await relaxed.write(setting("c", "x"))
+    await relaxed.write(setting("c", "x"), brief=brief)
     await relaxed.close()
     assert len(synced) == 1
 
 
-async def test_a_sync_that_fails_is_reported(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("brief", [False, True])
+async def test_a_sync_that_fails_is_reported(
+    path: Path, monkeypatch: pytest.MonkeyPatch, *, brief: bool
+) -> None:
     def fail(_: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
@@ -141,14 +145,16 @@ async def test_a_sync_that_fails_is_reported(path: Path, monkeypatch: pytest.Mon
     with monkeypatch.context() as broken:
         broken.setattr("entrepot.db.sqlite.os.fdatasync", fail)
         with pytest.raises(DatabaseError, match="can't be synced"):
-            await index.write(setting("a", "x"))
-    await index.write(setting("b", "x"))
+            await index.write(setting("a", "x"), brief=brief)
+    await index.write(setting("b", "x"), brief=brief)
     await index.close()
 
 
-async def test_closing_finishes_what_was_begun(path: Path) -> None:
+@pytest.mark.parametrize("brief", [False, True])
+async def test_closing_finishes_what_was_begun(path: Path, *, brief: bool) -> None:
     index = SqliteDatabase(path)
-    writes = [asyncio.ensure_future(index.write(setting(f"key-{n}", "x"))) for n in range(50)]
+    begun = [index.write(setting(f"key-{n}", "x"), brief=brief) for n in range(50)]
+    writes = [asyncio.ensure_future(write) for write in begun]
     await asyncio.sleep(0)
     await index.close()
     await asyncio.gather(*writes)
