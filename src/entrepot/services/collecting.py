@@ -58,8 +58,8 @@ _BUSY: Final = 0.02
 """From how much on the server is taken to be busy, from 0 to 1."""
 
 _TIMES: Final = 40
-"""Times that a transaction took for which the next one waits while the server is wholly busy: so
-rarely is a request beside one that the slowest in a hundred don't show it.
+"""Times that a transaction took for which the next one waits while the server is wholly busy: few
+requests are beside one (docs/performance.md has what the slowest show of it).
 """
 
 _PARTS: Final = 2000

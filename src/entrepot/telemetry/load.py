@@ -1,6 +1,7 @@
 """How busy a server is, by what its workers count."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -15,19 +16,20 @@ class Load:
     """Asked again and again, says from 0 to 1 how busy the workers whose metrics are in a directory
     are: 1 is a request in each of them all the time. Half of it is what was said before. It counts
     the time that requests took which were answered between two looks, or, if these are more, those
-    that go on: at a moment there may be none of many short ones.
+    that go on: at a moment there may be none of many short ones. `clock` gives seconds.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._directory = directory
+        self._clock = clock
         self._looked_at = float("-inf")
         self._busy = 0.0
-        self._spent: float | None = None
+        self._spent = 0.0
         """Seconds that all requests took that were answered until the last look."""
 
     def __call__(self) -> float:
         """Return how busy they are."""
-        now = time.monotonic()
+        now = self._clock()
         if now - self._looked_at >= _EVERY:
             passed, self._looked_at = now - self._looked_at, now
             self._busy = (self._busy + self._look(passed)) / 2
@@ -43,6 +45,6 @@ class Load:
                         requests += values[0]
                     elif key[0] == REQUEST_SECONDS.name:
                         spent += values[0]
-        before, self._spent = spent if self._spent is None else self._spent, spent
-        requests = max(requests, (spent - before) / passed)
+        requests = max(requests, (spent - self._spent) / passed)
+        self._spent = spent
         return min(1.0, requests / workers) if workers else 0.0
