@@ -137,8 +137,8 @@ class Acceptor:
         return now - self._left[1] < _COURTESY
 
     def _look(self) -> None:
-        self._accept()
         self.go_on()
+        self._accept()
 
     def _rest(self) -> None:
         if self._accepting:
