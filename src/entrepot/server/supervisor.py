@@ -5,7 +5,8 @@ it opens no index and no store either; what needs doing once (`prepare`) is done
 ends. Two children stand beside the workers: the monitor has health checks and the debug server, the
 upkeep what is done in the background; it is started once requests are served.
 
-    worker dies              it is started again; the others go on; so are monitor and upkeep
+    worker dies              it is started again; the others go on; so are monitor and upkeep;
+                             if none is left before requests are served, the server ends
     SIGHUP, new certificate  new workers are started; when all of them serve, the old ones leave,
                              each after its last request; if one doesn't come up, the old ones stay
     SIGTERM, SIGINT          connections are refused at once, requests go on for
@@ -181,9 +182,8 @@ class Supervisor:
         if was_newcomer:
             self._give_newcomers_up()
             return
-        if self._state == "starting" and not child.ready:
-            self._kill_all()
-            raise StartError(f"a worker could not start (status {status}); see the log above")
+        if self._state == "starting" and not self._workers:
+            raise StartError(f"no worker could start (status {status}); see the log above")
         again = Later(self._soon(child), lambda: self._start_again(share), is_worker=True)
         self._later.append(again)
 

@@ -1,0 +1,40 @@
+"""`python -m tests.unit.server.staggered CONFIG FOLDER`: a server whose second worker waits.
+
+The second worker that is built waits until somebody writes to FOLDER/wait, a FIFO, and can't serve
+then, as if the database had gone away meanwhile. Those that are built later can.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from entrepot.config import load
+from entrepot.core.errors import UnreachableError
+from entrepot.server.lifespan import Application
+from entrepot.server.plan import Plan, make_plan
+from entrepot.server.supervisor import Supervisor
+
+
+class Staggered(Plan):
+    """A plan whose second worker can't serve."""
+
+    def build(self) -> Application:
+        folder = Path(sys.argv[2])
+        for number in itertools.count():
+            with suppress(FileExistsError):
+                (folder / f"built-{number}").mkdir()
+                break
+        if number == 1:
+            (folder / "wait").read_bytes()
+            raise UnreachableError("gone")
+        return super().build()
+
+
+plan = make_plan(load(Path(sys.argv[1]), os.environ).config)
+values = {each.name: getattr(plan, each.name) for each in dataclasses.fields(plan)}
+sys.exit(Supervisor(Staggered(**values)).run())
