@@ -97,7 +97,8 @@ class Supervisor:
             self._collect()
             self._look_after_newcomers()
             self._look_at_time()
-        self._end_beside()
+        self._end_beside("monitor")
+        self._wait_for_beside()
         return 0
 
     def _is_ending(self) -> bool:
@@ -294,16 +295,20 @@ class Supervisor:
         for child in self._leavers:
             child.leaving = True
             child.tell(signal.SIGTERM)
-        if "upkeep" in self._beside:
-            self._beside["upkeep"].tell(signal.SIGTERM)
+        self._end_beside("upkeep")
 
     def _kill_all(self) -> None:
         for child in (*self._workers, *self._newcomers, *self._leavers):
             child.tell(signal.SIGKILL)
 
-    def _end_beside(self) -> None:
-        for child in self._beside.values():
+    def _end_beside(self, name: str) -> None:
+        """Tell it to end; once, for a signal that comes while its loop closes leaves a traceback in
+        the log.
+        """
+        if child := self._beside.get(name):
             child.tell(signal.SIGTERM)
+
+    def _wait_for_beside(self) -> None:
         end = time.monotonic() + GRACE_SECONDS
         while self._beside:
             self._waking.wait(max(0.0, end - time.monotonic()))

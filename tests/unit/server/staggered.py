@@ -1,12 +1,13 @@
 """`python -m tests.unit.server.staggered CONFIG FOLDER`: a server whose second worker waits.
 
-The second worker that is built waits until somebody writes to FOLDER/wait, a FIFO, and can't serve
-then, as if the database had gone away meanwhile. Those that are built later can.
+The second worker that is built waits for the lock on FOLDER/lock and can't serve then, as if the
+database had gone away meanwhile. Those that are built later can.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import itertools
 import os
 import sys
@@ -30,7 +31,8 @@ class Staggered(Plan):
                 (folder / f"built-{number}").mkdir()
                 break
         if number == 1:
-            (folder / "wait").read_bytes()
+            with (folder / "lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
             raise UnreachableError("gone")
         return super().build()
 

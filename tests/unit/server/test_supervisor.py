@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import fcntl
 import subprocess
 import sys
 from pathlib import Path
@@ -19,15 +19,13 @@ def test_a_worker_that_cannot_serve_when_another_does(tmp_path: Path) -> None:
     port = free_port()
     config = tmp_path / "config.yml"
     config.write_text(yaml.safe_dump(default_config(tmp_path / "r", port=port, workers=2)))
-    os.mkfifo(tmp_path / "wait")
     program = [sys.executable, "-m", "tests.unit.server.staggered", str(config), str(tmp_path)]
-    with (
-        (tmp_path / "log").open("w+") as log,
-        subprocess.Popen(program, stdout=log, stderr=log, env=environment()) as server,
-    ):
+    with (tmp_path / "log").open("w+") as log, (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        server = subprocess.Popen(program, stdout=log, stderr=log, env=environment())
         try:
             wait_until(lambda: is_ready(port) or server.poll() is not None, what="an answer")
-            (tmp_path / "wait").write_bytes(b"")  # waits for the worker to read
+            fcntl.flock(lock, fcntl.LOCK_UN)
             wait_until(
                 lambda: (tmp_path / "built-2").exists() or server.poll() is not None,
                 what="another worker",
@@ -38,7 +36,8 @@ def test_a_worker_that_cannot_serve_when_another_does(tmp_path: Path) -> None:
             assert "a worker ended unexpectedly" in said
         finally:
             server.terminate()
-    assert server.returncode == 0
+            status = server.wait()
+    assert status == 0
 
 
 def is_ready(port: int) -> bool:
