@@ -138,6 +138,22 @@ def test_chunk_again(http: httpx.Client, repo: str, blob: Content) -> None:
     assert_status(finish(http, location_of(rest), blob.digest), 201)
 
 
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+def test_stream_again(http: httpx.Client, repo: str, blob: Content, method: str) -> None:
+    """Push, "Pushing a blob in chunks": a `Location` is of use once; bytes that come to a stale one
+    without a range would otherwise be added a second time. Closing it is allowed: no bytes come.
+    """
+    stale = start_upload(http, repo)
+    accepted = send_stream(http, stale, [blob.data])
+    assert_status(accepted, 202)
+    again = with_query(stale, digest=blob.digest) if method == "PUT" else stale
+    refused = http.request(method, again, content=blob.data[:CHUNK], headers=OCTET_STREAM)
+    assert_error(refused, 416, "RANGE_INVALID", "BLOB_UPLOAD_INVALID")
+    assert held(refused) == len(blob.data)
+    assert_holds(http, location_of(refused), len(blob.data))
+    assert_status(finish(http, stale, blob.digest), 201)
+
+
 @pytest.mark.parametrize("start", [0, 1, CHUNK - 1, CHUNK + 1, 10**15, 10**30])
 def test_chunk_with_a_gap_or_overlap(
     http: httpx.Client, repo: str, blob: Content, start: int
@@ -194,7 +210,7 @@ def test_range_of_another_form(
     response = http.patch(location, content=blob.data[:CHUNK], headers=headers)
     assert_status(response, 202, 400, 416)
     kept = CHUNK if response.status_code == 202 else 0
-    assert_holds(http, location, kept)
+    location = assert_holds(http, location, kept)
     assert_status(finish(http, location, blob.digest, blob.data[kept:]), 201)
 
 

@@ -70,19 +70,19 @@ async def _mount(context: Context, request: Request, repository: RepositoryName)
 
 async def get_upload(context: Context, request: Request, name: str, upload: str) -> Response:
     """Say how much of an upload the registry holds."""
-    state = await _find(context, request, name, upload)
+    state, _ = await _find(context, request, name, upload)
     await context.uploads.check_going_on(state)
     return Response(204, _where(context, request, state))
 
 
 async def patch_upload(context: Context, request: Request, name: str, upload: str) -> Response:
     """Add a chunk, or a stream of any length, to an upload."""
-    state = await _find(context, request, name, upload)
+    state, told = await _find(context, request, name, upload)
     kind = (request.header(b"content-type") or "").partition(";")[0].strip().lower()
     if kind not in {"", "application/octet-stream"}:
         raise BlobUploadInvalidError({"content-type": kind[:128], "expected": "octet-stream"})
     try:
-        state = await context.uploads.append(state, _part(request))
+        state = await context.uploads.append(state, _part(request, told))
     except RangeInvalidError as error:
         _refuse(context, request, state, error)
     finally:
@@ -92,26 +92,32 @@ async def patch_upload(context: Context, request: Request, name: str, upload: st
 
 async def put_upload(context: Context, request: Request, name: str, upload: str) -> Response:
     """Finish an upload, with its last bytes if there are any."""
-    state = await _find(context, request, name, upload)
+    state, told = await _find(context, request, name, upload)
     given = request.parameter("digest")
     if given is None:
         raise DigestInvalidError({"reason": "the parameter digest is missing"})
     digest = Digest.parse(given)
-    await _finish(context, request, state, digest)
+    await _finish(context, request, state, digest, told)
     return _created(context, request, name, digest)
 
 
 async def delete_upload(context: Context, request: Request, name: str, upload: str) -> Response:
     """Cancel an upload."""
-    state = await _find(context, request, name, upload)
+    state, _ = await _find(context, request, name, upload)
     await context.uploads.cancel(state)
     context.metrics.upload_finished("cancelled")
     return Response(204, [(b"docker-upload-uuid", str(state.upload).encode())])
 
 
-async def _finish(context: Context, request: Request, state: UploadState, digest: Digest) -> None:
+async def _finish(
+    context: Context,
+    request: Request,
+    state: UploadState,
+    digest: Digest,
+    told: int | None = None,
+) -> None:
     try:
-        await context.uploads.finish(state, _part(request), digest, by=request.caller)
+        await context.uploads.finish(state, _part(request, told), digest, by=request.caller)
     except RangeInvalidError as error:
         _refuse(context, request, state, error)
     except DigestInvalidError:
@@ -122,7 +128,10 @@ async def _finish(context: Context, request: Request, state: UploadState, digest
     context.metrics.upload_finished("completed")
 
 
-async def _find(context: Context, request: Request, name: str, upload: str) -> UploadState:
+async def _find(
+    context: Context, request: Request, name: str, upload: str
+) -> tuple[UploadState, int | None]:
+    """Find an upload; the second value is where it ends by the address, if that tells."""
     try:
         known = UUID(upload)
     except ValueError:
@@ -135,10 +144,14 @@ async def _find(context: Context, request: Request, name: str, upload: str) -> U
     return await context.uploads.find(repository, known, signed=signed)
 
 
-def _part(request: Request) -> Part:
+def _part(request: Request, told: int | None) -> Part:
+    """Return what a request sends. Bytes without a range belong where the address says: an earlier
+    request that is late must not add its own to what came instead.
+    """
     body: AsyncIterator[bytes] = request.body()
     position = chunk_range(request.header(b"content-range"))
-    return Part(body=body, position=position, length=request.content_length)
+    length = request.content_length
+    return Part(body, position, length, begin=None if length == 0 else told)
 
 
 def _location(context: Context, request: Request, state: UploadState) -> bytes:

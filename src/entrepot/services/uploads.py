@@ -57,11 +57,14 @@ _HASHES: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What a request adds to an upload: its bytes, where they belong, how many are announced."""
+    """What a request adds to an upload: its bytes, where they belong, how many are announced.
+    Without a range they belong at `begin`, wherever the upload ends if that is None.
+    """
 
     body: AsyncIterator[bytes]
     position: ByteRange | None
     length: int | None
+    begin: int | None = None
 
     def check(self) -> None:
         """Raise `SizeInvalidError` if the announced length and the claimed range differ."""
@@ -115,8 +118,10 @@ class Uploads:
         """Return the text that stands for the state in an address."""
         return sign(state, key=self._key)
 
-    async def find(self, name: RepositoryName, upload: UUID, *, signed: str | None) -> UploadState:
-        """Return the present state of an upload.
+    async def find(
+        self, name: RepositoryName, upload: UUID, *, signed: str | None
+    ) -> tuple[UploadState, int | None]:
+        """Return the present state of an upload, and where it ended when `signed` was handed out.
 
         A state that was handed out earlier, or none at all, is good enough for an upload that holds
         bytes; one that holds none is known by its state alone. Whether it has ended is asked by
@@ -131,10 +136,14 @@ class Uploads:
             raise BlobUploadInvalidError({"upload": str(upload), "reason": "not its address"})
         held = await self._stores.uploads.held(upload)
         if not held:
-            return self._untouched(upload, known)
-        digest = known.digest if known and known.offset == held else ""
-        started = known.started if known else 0
-        return UploadState(name=name, upload=upload, offset=held, started=started, digest=digest)
+            return self._untouched(upload, known), 0
+        if known is None:
+            return UploadState(name=name, upload=upload, offset=held, started=0), None
+        digest = known.digest if known.offset == held else ""
+        state = UploadState(
+            name=name, upload=upload, offset=held, started=known.started, digest=digest
+        )
+        return state, known.offset
 
     def _untouched(self, upload: UUID, known: UploadState | None) -> UploadState:
         if known is None or known.offset > 0 or self._stores.now() - known.started > BEGIN_WITHIN:
@@ -463,7 +472,8 @@ def held_range(size: int) -> str:
 
 
 def _check_position(state: UploadState, part: Part) -> None:
-    if part.position is not None and part.position.start != state.offset:
+    begin = part.position.start if part.position is not None else part.begin
+    if begin is not None and begin != state.offset:
         raise _out_of_order(state, "the chunk does not begin where the upload ends")
 
 

@@ -363,7 +363,7 @@ async def test_a_stream_ends_where_the_quota_does(site: Site) -> None:
     with pytest.raises(QuotaExceededError):
         await site.uploads.append(state, Part(endless(), position=None, length=None))
     assert given == 60
-    again = await site.uploads.find(name, state.upload, signed=site.uploads.sign(state))
+    again, _ = await site.uploads.find(name, state.upload, signed=site.uploads.sign(state))
     assert again.offset == 60
     whole = Digest.of(b"x" * 60)
     await site.uploads.finish(again, Part(stream(), position=None, length=0), whole)

@@ -169,10 +169,10 @@ async def test_the_state_goes_from_request_to_request(site: Site) -> None:
         state = await site.uploads.append(state, part(piece))
         signed = site.uploads.sign(state)
         found = await site.uploads.find(A, state.upload, signed=signed)
-        assert found == state
+        assert found == (state, state.offset)
     assert state.known_digest(size=6) == Digest.of(b"onetwo")
-    without = await site.uploads.find(A, state.upload, signed=None)
-    assert (without.offset, without.digest) == (6, "")
+    without, told = await site.uploads.find(A, state.upload, signed=None)
+    assert (without.offset, without.digest, told) == (6, "", None)
     await site.uploads.finish(without, part(), Digest.of(b"onetwo"))
     assert await pull.blob_size(site.stores, A, Digest.of(b"onetwo")) == 6
 
@@ -192,7 +192,7 @@ async def test_an_upload_must_begin_within_a_day(site: Site) -> None:
     site.clock.now += BEGIN_WITHIN + SECOND
     with pytest.raises(BlobUploadUnknownError):
         await site.uploads.find(A, idle.upload, signed=site.uploads.sign(idle))
-    found = await site.uploads.find(A, begun.upload, signed=site.uploads.sign(begun))
+    found, _ = await site.uploads.find(A, begun.upload, signed=site.uploads.sign(begun))
     assert found.offset == len(DATA)
 
 
